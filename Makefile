@@ -1,0 +1,53 @@
+# make run    start the daemon on http://127.0.0.1:3000, storing in a file here
+# make test   lint, type check and the whole test suite
+# make demo   send realistic events to a running daemon
+# make bench  measure what one POST costs
+# make clean  remove what the other targets made; never a database
+
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BUILD_FILES := setup.py pyproject.toml kpiggybank/__init__.py
+
+.PHONY: run test demo bench clean
+.DELETE_ON_ERROR:
+
+# The store that needs no set-up, unless the caller's environment names another. `exec`: the daemon
+# takes the shell's place, so that a signal reaches it.
+run: export DB_BACKEND ?= sqlite
+run: $(VENV)/installed
+	exec $(BIN)/twistd -n --pidfile= kpiggybank
+
+test: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+demo: $(VENV)/installed
+	exec $(BIN)/python -m kpiggybank.demo
+
+bench: $(VENV)/installed
+	exec $(BIN)/python benchmarks/single_posts.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis _trial_temp*
+	rm -f twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps, written last: what failed half-way is made anew. The installs are editable, so a change of
+# the code needs no new one; a change of a build file (version, dependencies) does.
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "KPIggyBank needs Python 3.11 or later: make PYTHON=...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made $(BUILD_FILES)
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/made $(BUILD_FILES)
+	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/installed

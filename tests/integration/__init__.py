@@ -1,0 +1,1 @@
+"""Tests that run real processes: built packages, daemons, servers."""

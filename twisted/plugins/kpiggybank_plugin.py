@@ -1,0 +1,10 @@
+"""Tells `twistd` and `twist` of KPIggyBank, and imports nothing of it until it is started."""
+
+from twisted.application.service import ServiceMaker
+
+KPIggyBank = ServiceMaker(  # type: ignore[no-untyped-call]  # Twisted gives it no types
+    "KPIggyBank",
+    "kpiggybank.service",
+    "Keeps KPI events: post them, query them, follow them live.",
+    "kpiggybank",
+)
