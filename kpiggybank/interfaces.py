@@ -1,0 +1,115 @@
+"""What a store of events promises, whatever keeps them.
+
+An adapter implements `IEventStore` and as many of the capabilities below it as it can honour. The
+promises are checked by one suite, `tests/store_contract.py`, which every adapter runs.
+
+No method blocks the reactor. Where a method may fail with `StoreUnavailable`, the store cannot do
+its work now and the caller may try again later. Cancelling a Deferred makes its caller free at once
+and changes nothing else: an append that was cancelled may still be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from kpiggybank.events import Change, Event, EventPage, Page, Range
+
+#: JSON bytes after which a store ends a piece of a range early.
+PAGE_BYTES = 4 * 2**20
+
+
+class StoreError(Exception):
+    """A store did not do what it was asked; the text is one line for people."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot do its work now, or, from `open`, cannot be used at all."""
+
+
+class EventNotFound(StoreError):
+    """There is no event of that id."""
+
+
+class IdConflict(StoreError):
+    """An id is taken by another event; nothing of the append was stored."""
+
+
+class InvalidCursor(StoreError):
+    """A cursor, or an `EventPage.after`, that this store never gave out."""
+
+
+class IEventStore(Interface):
+    """Keeps events: adds them durably and answers for ranges of them."""
+
+    def open() -> Deferred[None]:
+        """Make ready, creating what is missing; to be called once, before anything else.
+
+        Fails with `StoreUnavailable`, whose text is one line that says what to do.
+        """
+
+    def close() -> Deferred[None]:
+        """Fire when every append made so far has been answered and all resources are given back.
+
+        Later calls of anything but `close` fail with `StoreUnavailable`.
+        """
+
+    def describe() -> str:
+        """Where the events are, in a few words for the operator; never a password."""
+
+    def append(events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[Sequence[Change]]:
+        """Store events durably, all or none.
+
+        Fires, once they are durable, with a change for each event in the same order. If all the ids
+        are there already, with the same events by value, this is a repeat: it stores nothing and
+        fires with the changes of the first time. A store that can stop half-way completes such a
+        piece when it is repeated; the others refuse it as a conflict.
+
+        Args:
+            events: may be empty.
+            absent: ids that must not be there.
+
+        Fails with `IdConflict` when an id is taken by another event or one of `absent` is there,
+        and with `StoreUnavailable`; nothing that then is in the store was acknowledged.
+        """
+
+    def read(span: Range, page: Page) -> Deferred[EventPage]:
+        """Read a piece of a range, ordered by timestamp, then arrival; both reversed if descending.
+
+        Fires with `page.limit` events or fewer: a store ends a piece early where its bytes would
+        get many. A range whose start is greater than its end is empty. Fails with `InvalidCursor`
+        and `StoreUnavailable`.
+        """
+
+    def get(id: str) -> Deferred[Event]:
+        """Fire with the event of that id; fails with `EventNotFound` and `StoreUnavailable`."""
+
+    def count(span: Range) -> Deferred[int]:
+        """Fire with how many events a range holds; fails with `StoreUnavailable`."""
+
+
+class IChangeHistory(Interface):
+    """Can tell what was stored since a cursor, in the order of arrival."""
+
+    def changes(since: str, limit: int) -> Deferred[Sequence[Change]]:
+        """Fire with the oldest `limit` changes, or fewer, after a cursor; empty if there are none.
+
+        Handing the last change's cursor back continues without a gap or a repeat. Fails with
+        `InvalidCursor` and `StoreUnavailable`.
+        """
+
+    def last() -> Deferred[str]:
+        """Fire with the cursor after the newest change; fails with `StoreUnavailable`."""
+
+
+class IEventBank(IEventStore, IChangeHistory):
+    """What `Bank` needs of a store: events and the history of their arrival."""
+
+
+class IDisposable(Interface):
+    """Can be thrown away as a whole: for tests and administration, never over HTTP."""
+
+    def destroy() -> Deferred[None]:
+        """Delete all events and whatever holds them; the store must be closed."""
