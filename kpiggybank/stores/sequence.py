@@ -1,0 +1,52 @@
+"""Cursors of the stores that number their changes."""
+
+from __future__ import annotations
+
+import re
+from secrets import token_hex
+
+import attrs
+
+from kpiggybank.interfaces import InvalidCursor
+
+_CURSOR = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
+
+
+@attrs.frozen
+class Sequence:
+    """Turns sequences into cursors and back: `12-9f3a04c1`.
+
+    The second part names the life of the store. A cursor from a database that was deleted since, or
+    from another one, is recognised by it and refused, instead of skipping whatever the number says.
+
+    Args:
+        generation: 8 hexadecimal digits; by default those of a new, empty store.
+    """
+
+    generation: str = attrs.field(factory=lambda: token_hex(4))
+
+    def cursor(self, number: int) -> str:
+        """The place after change `number` (from 1); 0 is the beginning."""
+        return f"{number}-{self.generation}"
+
+    def number(self, cursor: str, newest: int) -> int:
+        """The sequence behind a cursor.
+
+        Args:
+            cursor: what a client handed back.
+            newest: the greatest number given out so far.
+
+        Raises:
+            InvalidCursor: this store never gave it out.
+        """
+        match = _CURSOR.fullmatch(cursor)
+        if match and match[2] == self.generation and int(match[1]) <= newest:
+            return int(match[1])
+        raise InvalidCursor("the cursor is none that this store has given out")
+
+    def place(self, after: str, newest: int) -> int:
+        """The sequence of the event behind an `EventPage.after`; raises as `number` does."""
+        number = self.number(after, newest)
+        if number == 0:
+            raise InvalidCursor("'after' is none that this store has given out")
+        return number

@@ -1,0 +1,147 @@
+"""The embedded durable store: one SQLite file, for one daemon on one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from kpiggybank.events import Change, Event, EventPage, Page, Range
+from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
+from kpiggybank.shield import shield
+from kpiggybank.stores.group_commit import GroupCommit
+from kpiggybank.stores.sqlite_file import Append, DatabaseFile, open_file
+
+#: How many reads go on at a time, each in a thread and with a connection of its own.
+READERS = 3
+
+T = TypeVar("T")
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)
+
+
+@implementer(IEventBank, IDisposable)
+@attrs.define(eq=False)
+class SQLiteStore:
+    """Keeps events in a SQLite file, through one thread that writes and a few that read.
+
+    An append is answered after its transaction was synced to the disk (WAL, `synchronous=FULL`).
+    Appends of one reactor turn, and those that arrive while the disk is busy, share a transaction.
+
+    Args:
+        reactor: provides `IReactorTime` and `IReactorFromThreads`.
+        path: the file; made, like its folder, where it is missing.
+    """
+
+    _reactor: Any
+    _path: str = attrs.field(converter=_absolute)
+    _file: DatabaseFile | None = None
+    _closed: bool = False
+    _writing: ThreadPool = attrs.field(factory=lambda: ThreadPool(1, 1, "kpiggybank write"))
+    _reading: ThreadPool = attrs.field(factory=lambda: ThreadPool(0, READERS, "kpiggybank read"))
+    _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(READERS))
+    _appends: GroupCommit[Append, Seq[Change]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._appends = GroupCommit(
+            lambda group: self._in_writer(lambda file: file.write(group)), self._reactor
+        )
+
+    def describe(self) -> str:
+        """The kind of store and its file."""
+        return f"sqlite, {self._path}"
+
+    def open(self) -> Deferred[None]:
+        """See `IEventStore.open`."""
+        return Deferred.fromCoroutine(self._open())
+
+    async def _open(self) -> None:
+        self._writing.start()
+        self._reading.start()
+        try:
+            self._file = await self._in_thread(self._writing, lambda: open_file(self._path))
+        finally:
+            if self._file is None:
+                self._stop_threads()
+
+    def close(self) -> Deferred[None]:
+        """See `IEventStore.close`."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        if self._closed or self._file is None:
+            return
+        self._closed = True
+        await self._appends.drained()
+        for _ in range(READERS):
+            await self._turns.acquire()
+        try:
+            await self._in_writer(lambda file: file.close())
+        finally:
+            self._stop_threads()
+
+    def destroy(self) -> Deferred[None]:
+        """See `IDisposable.destroy`."""
+        return self._in_thread(self._reactor.getThreadPool(), self._delete)
+
+    def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[Seq[Change]]:
+        """See `IEventStore.append`."""
+        if not self._usable:
+            return fail(StoreUnavailable("the store is not open"))
+        return self._appends.submit(Append(events, absent))
+
+    def read(self, span: Range, page: Page) -> Deferred[EventPage]:
+        """See `IEventStore.read`."""
+        return self._in_reader(lambda file: file.read(span, page))
+
+    def get(self, id: str) -> Deferred[Event]:
+        """See `IEventStore.get`."""
+        return self._in_reader(lambda file: file.get(id))
+
+    def count(self, span: Range) -> Deferred[int]:
+        """See `IEventStore.count`."""
+        return self._in_reader(lambda file: file.count(span))
+
+    def changes(self, since: str, limit: int) -> Deferred[Seq[Change]]:
+        """See `IChangeHistory.changes`."""
+        return self._in_reader(lambda file: file.changes(since, limit))
+
+    def last(self) -> Deferred[str]:
+        """See `IChangeHistory.last`."""
+        return self._in_reader(lambda file: file.last())
+
+    @property
+    def _usable(self) -> bool:
+        return self._file is not None and not self._closed
+
+    def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
+        if not self._usable:
+            return fail(StoreUnavailable("the store is not open"))
+        # Shielded: a thread cannot be cancelled, and its turn lasts until it has ended.
+        return shield(self._turns.run(lambda: self._in_thread(self._reading, ask, self._file)))
+
+    def _in_writer(self, work: Callable[[DatabaseFile], T]) -> Deferred[T]:
+        return self._in_thread(self._writing, work, self._file)
+
+    def _in_thread(self, pool: ThreadPool, work: Callable[..., T], *args: object) -> Deferred[T]:
+        return deferToThreadPool(self._reactor, pool, work, *args)
+
+    def _stop_threads(self) -> None:
+        # All of them are idle, so this does not wait.
+        self._writing.stop()
+        self._reading.stop()
+
+    def _delete(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(self._path + suffix)

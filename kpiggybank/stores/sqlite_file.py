@@ -1,0 +1,297 @@
+"""The SQLite file itself. Everything here blocks: it is called in the threads of `SQLiteStore`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Sequence as Seq
+from contextlib import closing, contextmanager, suppress
+from importlib import resources
+from math import inf
+from typing import Any, cast
+
+import apsw
+import attrs
+from twisted.python.failure import Failure
+
+from kpiggybank.events import (
+    Change,
+    Event,
+    EventPage,
+    Number,
+    Page,
+    Range,
+    exact_timestamp,
+    same_value,
+    sortable,
+)
+from kpiggybank.interfaces import PAGE_BYTES, EventNotFound, IdConflict, StoreUnavailable
+from kpiggybank.stores.sequence import Sequence
+
+#: `PRAGMA application_id` of our files: "KPIg".
+APPLICATION_ID = 0x4B504967
+VERSION = 1
+
+_COLUMNS = "SELECT seq, id, timestamp, CAST(json AS BLOB) FROM event WHERE "
+_INSERT = "INSERT INTO event (seq, id, timestamp, json) VALUES (?, ?, ?, ?)"
+_GREATEST = 2**63 - 1
+
+# A piece of a range begins within a timestamp (many events may share one) and goes on beyond it.
+# Two questions, because SQLite answers `(timestamp, seq) > (?, ?)` by walking over all events of
+# that timestamp, which makes paging through them quadratic.
+_WITHIN = _COLUMNS + "timestamp = ? AND seq > ? ORDER BY seq"
+_BEYOND = _COLUMNS + "timestamp > ? AND timestamp <= ? ORDER BY timestamp, seq"
+_WITHIN_DESCENDING = _COLUMNS + "timestamp = ? AND seq < ? ORDER BY seq DESC"
+_BEYOND_DESCENDING = _COLUMNS + "timestamp < ? AND timestamp >= ? ORDER BY timestamp DESC, seq DESC"
+
+_Row = tuple[int, str, Number, bytes]
+
+
+@attrs.frozen
+class Append:
+    """The arguments of one `IEventStore.append`."""
+
+    events: Seq[Event]
+    absent: Seq[str]
+
+
+@contextmanager
+def _driver_errors(doing: str) -> Iterator[None]:
+    """Turn SQLite's errors into the store's own, at its border."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise StoreUnavailable(f"SQLite cannot {doing}: {error}") from error
+
+
+@attrs.define(eq=False)
+class DatabaseFile:
+    """An open database, locked against other processes. One thread writes, any may read.
+
+    Make it with `open_file`.
+    """
+
+    _path: str
+    _lock: int
+    _writer: apsw.Connection
+    _sequence: Sequence
+    _newest: int
+    #: Connections for reading that are not in use; only appended to and popped, which is atomic.
+    _idle: list[apsw.Connection] = attrs.field(factory=list)
+
+    def close(self) -> None:
+        """Merge the write-ahead log into the file and let go of it; nobody may be reading."""
+        with _driver_errors(f"close {self._path}"):
+            for connection in (*self._idle, self._writer):
+                connection.close()
+        # Last: closing any descriptor of the file drops the locks SQLite holds on it.
+        os.close(self._lock)
+
+    def write(self, group: Seq[Append]) -> Seq[Seq[Change] | Failure]:
+        """Write a group of appends in one synced transaction; an outcome for each.
+
+        Raises:
+            StoreUnavailable: nothing of the group was stored.
+        """
+        with _driver_errors("write"):
+            self._writer.execute("BEGIN IMMEDIATE")
+            newest = self._newest
+            try:
+                outcomes = [self._insert(append) for append in group]
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._newest = newest
+                with suppress(apsw.Error):  # where COMMIT failed there may be nothing left to undo
+                    self._writer.execute("ROLLBACK")
+                raise
+        return outcomes
+
+    def _insert(self, append: Append) -> Seq[Change] | Failure:
+        if self._there(append.absent):
+            return Failure(IdConflict("the key came with other events before"))
+        first = self._newest + 1
+        rows = [
+            (seq, event.id, sortable(event.timestamp), event.json.decode())
+            for seq, event in enumerate(append.events, first)
+        ]
+        try:
+            self._writer.executemany(_INSERT, rows)
+        except apsw.ConstraintError:
+            # An id is taken. That is rare, so it is not asked beforehand.
+            self._writer.execute("DELETE FROM event WHERE seq >= ?", (first,))
+            return self._repeat(append.events)
+        self._newest += len(rows)
+        return [
+            Change(self._sequence.cursor(seq), event)
+            for seq, event in enumerate(append.events, first)
+        ]
+
+    def _repeat(self, events: Seq[Event]) -> Seq[Change] | Failure:
+        there = self._there([event.id for event in events])
+        # The file is written all or nothing: a list of which only a part is there is another list.
+        if len(there) == len(events) and all(
+            same_value(there[event.id][1], event.json) for event in events
+        ):
+            return [Change(self._sequence.cursor(there[event.id][0]), event) for event in events]
+        return Failure(IdConflict("the id is taken by another event"))
+
+    def _there(self, ids: Seq[str]) -> dict[str, tuple[int, bytes]]:
+        """Which of these ids are taken: by which sequence and event."""
+        found = {}
+        for id in ids:
+            for seq, _, _, json in self._writer.execute(_COLUMNS + "id = ?", (id,)):
+                found[id] = (seq, json)
+        return found
+
+    def read(self, span: Range, page: Page) -> EventPage:
+        """See `IEventStore.read`."""
+        low = -inf if span.start is None else sortable(span.start)
+        high = inf if span.end is None else sortable(span.end)
+        with self._reading() as connection:
+            place = (high, _GREATEST) if page.descending else (low, 0)
+            if page.after is not None:
+                after = self._place(connection, page.after)
+                place = min(place, after) if page.descending else max(place, after)
+            if not low <= place[0] <= high:
+                return EventPage((), None)
+            if page.descending:
+                within, beyond, far = _WITHIN_DESCENDING, _BEYOND_DESCENDING, low
+            else:
+                within, beyond, far = _WITHIN, _BEYOND, high
+            events: list[Event] = []
+            size = last = 0
+            questions = ((within, place), (beyond, (place[0], far)))
+            with closing(_rows(connection, *questions)) as rows:
+                for seq, id, timestamp, json in rows:
+                    last = seq
+                    events.append(Event(id, exact_timestamp(timestamp, json), json))
+                    size += len(json)
+                    if len(events) == page.limit or size >= PAGE_BYTES:
+                        break
+                more = next(rows, None) is not None
+        return EventPage(events, self._sequence.cursor(last) if more else None)
+
+    def _place(self, connection: apsw.Connection, after: str) -> tuple[Number, int]:
+        seq = self._sequence.place(after, self._greatest(connection))
+        timestamp = connection.execute("SELECT timestamp FROM event WHERE seq = ?", (seq,)).get
+        return timestamp, seq
+
+    def get(self, id: str) -> Event:
+        """See `IEventStore.get`."""
+        with self._reading() as connection:
+            rows = list(_rows(connection, (_COLUMNS + "id = ?", (id,))))
+        for _, _, timestamp, json in rows:
+            return Event(id, exact_timestamp(timestamp, json), json)
+        raise EventNotFound("there is no event of that id")
+
+    def count(self, span: Range) -> int:
+        """See `IEventStore.count`."""
+        low = -inf if span.start is None else sortable(span.start)
+        high = inf if span.end is None else sortable(span.end)
+        with self._reading() as connection:
+            count: int = connection.execute(
+                "SELECT count(*) FROM event WHERE timestamp BETWEEN ? AND ?", (low, high)
+            ).get
+        return count
+
+    def changes(self, since: str, limit: int) -> Seq[Change]:
+        """See `IChangeHistory.changes`."""
+        with self._reading() as connection:
+            number = self._sequence.number(since, self._greatest(connection))
+            later = (_COLUMNS + "seq > ? ORDER BY seq LIMIT ?", (number, limit))
+            rows = list(_rows(connection, later))
+        return [
+            Change(self._sequence.cursor(seq), Event(id, exact_timestamp(timestamp, json), json))
+            for seq, id, timestamp, json in rows
+        ]
+
+    def last(self) -> str:
+        """See `IChangeHistory.last`."""
+        with self._reading() as connection:
+            return self._sequence.cursor(self._greatest(connection))
+
+    @staticmethod
+    def _greatest(connection: apsw.Connection) -> int:
+        greatest: int = connection.execute("SELECT coalesce(max(seq), 0) FROM event").get
+        return greatest
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """A connection for one read."""
+        with _driver_errors("read"):
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = _connect(self._path)
+                connection.execute("PRAGMA query_only = ON")
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+
+
+def _rows(connection: apsw.Connection, *questions: tuple[str, tuple[Any, ...]]) -> Generator[_Row]:
+    """The rows of some questions, one after the other; closing it ends the one under way."""
+    for sql, bindings in questions:
+        with closing(connection.execute(sql, bindings)) as cursor:
+            yield from cast("Iterable[_Row]", cursor)
+
+
+def _connect(path: str) -> apsw.Connection:
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(5000)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def open_file(path: str) -> DatabaseFile:
+    """Open a database, made anew where there is none, and keep all others out.
+
+    Raises:
+        StoreUnavailable: it is in use, is not ours, or cannot be opened; the text is one line.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
+    try:
+        # SQLite's own locks are of another kind and last for a transaction only.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _driver_errors(f"open {path}"):
+            writer = _connect(path)
+            try:
+                _check_or_create(path, writer)
+                sequence = Sequence(writer.execute("SELECT generation FROM bank").get)
+                newest = DatabaseFile._greatest(writer)
+            except BaseException:
+                writer.close()
+                raise
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreUnavailable(f"{path} is in use by another KPIggyBank") from None
+    except BaseException:
+        os.close(lock)
+        raise
+    return DatabaseFile(path, lock, writer, sequence, newest)
+
+
+def _check_or_create(path: str, connection: apsw.Connection) -> None:
+    """Make sure that it is a database of ours, before anything in it is touched."""
+    try:
+        mark = connection.pragma("application_id")
+        empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+    except apsw.NotADBError:
+        raise StoreUnavailable(f"{path} is no SQLite database; choose another DB_NAME") from None
+    if empty and mark == 0:
+        with connection:
+            connection.execute(resources.files(__package__).joinpath("schema.sql").read_text())
+            connection.execute("INSERT INTO bank VALUES (?, ?)", (VERSION, Sequence().generation))
+            connection.pragma("application_id", APPLICATION_ID)
+    elif mark != APPLICATION_ID:
+        raise StoreUnavailable(f"{path} is a database of another program; choose another DB_NAME")
+    version = connection.execute("SELECT version FROM bank").get
+    if version != VERSION:
+        raise StoreUnavailable(f"{path} has schema version {version}, and only {VERSION} is known")
+    connection.pragma("journal_mode", "wal")
