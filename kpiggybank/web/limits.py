@@ -1,0 +1,140 @@
+"""What a client may cost, and how a connection ends."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.iweb import INonQueuedRequestFactory
+from twisted.web.server import Request
+from zope.interface import provider
+
+from kpiggybank.web.answers import error_body
+
+#: The greatest body of a request, in bytes.
+MAX_BODY_BYTES = 8 * 2**20
+#: How long what a refused client still sends is read and dropped, so that it can see its answer.
+LINGER_SECONDS = 5
+
+
+@provider(INonQueuedRequestFactory)
+class BankRequest(Request):
+    """A request whose body is counted while it arrives and kept in memory, never in a file."""
+
+    channel: Connection
+    content: Any
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a declared excess before it is read."""
+        self.content = BytesIO()
+        if length is not None and length > MAX_BODY_BYTES:
+            # Otherwise the channel would ask for the body that was just refused.
+            self.requestHeaders.removeHeader(b"Expect")
+            self._refuse_body()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a piece of the body where there is room for it."""
+        if self.content.tell() + len(data) > MAX_BODY_BYTES:
+            self._refuse_body()
+        else:
+            self.content.write(data)
+
+    def _refuse_body(self) -> None:
+        self.channel.refuse(413, "too_large", f"a body may have {MAX_BODY_BYTES} bytes")
+
+    def process(self) -> None:
+        """Answer the request, unless its method or path are not even text."""
+        try:
+            self.method.decode("ascii")
+            unquote_to_bytes(self.path).decode()
+        except UnicodeDecodeError:
+            self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
+        else:
+            super().process()
+
+    def getRequestHostname(self) -> bytes:
+        """A fixed name: no route depends on it, and a client's may be anything."""
+        return b"localhost"
+
+
+class Connection(HTTPChannel):
+    """One client's connection; its `site` is a `BankSite`."""
+
+    site: Any
+    transport: Any
+    _refused = False
+    _linger: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Be known to the site."""
+        super().connectionMade()
+        self.site.connections.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Be forgotten."""
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        super().connectionLost(reason)
+        self.site.connection_lost(self)
+
+    def refuse(self, status: int, error: str, reason: str) -> None:
+        """Answer now, drop whatever the client still sends, and close.
+
+        Closing at once would make the client's own kernel throw the answer away when it is still
+        sending. So only our half is closed, and the rest is read for a while and dropped.
+        """
+        if self._refused:
+            return
+        self._refused = True
+        body = error_body(error, reason)
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%s" % (status, RESPONSES[status], len(body), body)
+        )
+        self.setTimeout(None)
+        self._linger = self.callLater(LINGER_SECONDS, self.transport.abortConnection)
+        if self.isSecure():  # TLS cannot close one half
+            self.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # The one place where twisted.web refuses what it cannot parse; its own answer has no body.
+        self.refuse(400, "bad_request", "this is not HTTP as it should be")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read on, unless the client was refused."""
+        if not self._refused:
+            super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Read on, unless the client was refused within this very piece of data."""
+        if not self._refused:
+            super().lineReceived(line)
+
+    def allContentReceived(self) -> None:
+        """Answer the request, unless it was refused."""
+        if not self._refused:
+            super().allContentReceived()
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Whether another request may follow; none while the site closes."""
+        if self.site.draining:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        persistent: bool = super().checkPersistence(request, version)
+        return persistent
+
+    def wind_up(self) -> None:
+        """Close now, or after the answer to the request that has begun to arrive."""
+        self.persistent = False
+        for request in self.requests:
+            if not request.startedWriting:
+                request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        if not self.requests:
+            self.loseConnection()

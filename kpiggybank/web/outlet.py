@@ -1,0 +1,67 @@
+"""A streamed answer that goes at the pace of its reader."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+
+@implementer(IPushProducer)
+@attrs.define(eq=False)
+class Outlet:
+    """One streamed answer with brakes: use it in `with`, and await every write.
+
+    The reader's socket pauses and resumes it, both possibly from within `write`. When the client
+    goes, Klein cancels the coroutine that writes, and leaving the `with` cleans up. Leaving it by
+    any other exception aborts the connection, so that a cut answer never looks complete.
+
+    Args:
+        request: a `twisted.web.server.Request` whose head is set and not yet written. Nobody else
+            may write to it.
+    """
+
+    _request: Any
+    _paused: Deferred[None] | None = None
+
+    def __enter__(self) -> Outlet:
+        self._request.registerProducer(self, True)
+        # An empty write sends the head at once.
+        self._request.write(b"")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._request.channel is None:
+            return  # the client has gone, and with it all there was to clean up
+        self._request.unregisterProducer()
+        if error is not None:
+            self._request.transport.abortConnection()
+
+    async def write(self, piece: bytes) -> None:
+        """Send a piece; returns when the reader can take the next one."""
+        self._request.write(piece)
+        if self._paused is not None:
+            await self._paused
+
+    def pauseProducing(self) -> None:
+        """Make the next `write` wait; called by the transport when its buffer is full."""
+        if self._paused is None:
+            self._paused = Deferred()
+
+    def resumeProducing(self) -> None:
+        """Let a waiting `write` return; called by the transport when its buffer is empty."""
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.callback(None)
+
+    def stopProducing(self) -> None:
+        """Nothing to do: the connection is lost, and the request tells its own end."""

@@ -1,0 +1,64 @@
+"""The site: a resource, its open connections, and how they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import deferLater
+from twisted.web.http import Request
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+
+from kpiggybank.web.limits import BankRequest, Connection
+
+
+class BankSite(Site):
+    """Serves a resource over connections that it knows and can wind up.
+
+    Args:
+        resource: answers all requests.
+        reactor: for the time limits of connections.
+    """
+
+    # HTTP/1.1 only: the default would wrap each connection in a choice of versions.
+    protocol: Any = Connection
+
+    def __init__(self, resource: IResource, reactor: Any) -> None:
+        super().__init__(
+            resource, requestFactory=BankRequest, parsePOSTFormSubmission=False, reactor=reactor
+        )
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._empty: Deferred[None] | None = None
+
+    def log(self, request: Request) -> None:
+        """Keep no access log."""
+
+    def connection_lost(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        if self._empty is not None and not self.connections:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    async def drain(self, patience: float) -> None:
+        """Answer every request that has begun to arrive, close all connections, and return.
+
+        To be called when nothing listens any more. After `patience` seconds, what is still open is
+        cut.
+        """
+        self.draining = True
+        # What the kernel had taken before we stopped listening may still be unread.
+        for _ in range(2):
+            await deferLater(self.reactor, 0)
+        for connection in tuple(self.connections):
+            connection.wind_up()
+        if self.connections:
+            self._empty = Deferred()
+            try:
+                await self._empty.addTimeout(patience, self.reactor)
+            except TimeoutError:
+                self._empty = None
+                for connection in tuple(self.connections):
+                    connection.transport.abortConnection()

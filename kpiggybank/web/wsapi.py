@@ -1,0 +1,170 @@
+"""The HTTP interface: its routes, and what each of them answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+import attrs
+import msgspec
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Request
+
+from kpiggybank.bank import Bank
+from kpiggybank.events import Deposit, from_form, from_json, from_lines
+from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
+from kpiggybank.web.formats import (
+    FORMATS,
+    HEARTBEAT,
+    JSON,
+    NDJSON,
+    Format,
+    change_lines,
+    farewell_line,
+)
+from kpiggybank.web.outlet import Outlet
+from kpiggybank.web.query import BadQuery, Query
+
+#: An empty line goes to a follower after so much silence.
+HEARTBEAT_SECONDS = 15.0
+#: Events that a range reads at once: the memory that a slow reader costs.
+EVENTS_AT_ONCE = 1000
+
+_READERS: dict[bytes, Callable[[bytes], Deposit]] = {
+    b"application/x-www-form-urlencoded": from_form,
+    JSON: from_json,
+    NDJSON: from_lines,
+}
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ROOT = "/wsapi/interaction_data"
+_encode = msgspec.json.Encoder().encode
+
+
+@attrs.define(eq=False, slots=False)  # Klein keeps its bound copy on the instance
+class WsApi:
+    """The routes of a bank.
+
+    Args:
+        bank: answers for everything; its store is open.
+    """
+
+    _bank: Bank
+
+    _log = Logger()
+    app = Klein()
+    app.url_map.strict_slashes = False  # a trailing slash is the same route
+    app.url_map.merge_slashes = False  # two are another one, not a redirect
+
+    @property
+    def resource(self) -> IResource:
+        """All routes as one resource."""
+        return self.app.resource()
+
+    @app.route(_ROOT, methods=["POST"])
+    def deposit(self, request: Request) -> Deferred[bytes]:
+        """Store events; answers with their ids once all are stored."""
+        key = request.getHeader("idempotency-key")
+        if key is not None and not _KEY.fullmatch(key):
+            raise BadQuery("'Idempotency-Key' takes 1 to 64 of A-Z, a-z, 0-9, _ and -")
+        deposit = _reader(request)(cast("BinaryIO", request.content).read())
+
+        def stored(ids: list[str]) -> bytes:
+            return answer(request, _encode({"ok": True, "ids": ids}), 201)
+
+        return self._bank.deposit(deposit, key).addCallback(stored)
+
+    @app.route(_ROOT, methods=["GET"])
+    async def events(self, request: Request) -> bytes | None:
+        """A range of events, or the one whose `id` is given."""
+        query = Query(request.args)
+        id = query.text("id")
+        if id is not None:
+            event = await self._bank.get(id)
+            return answer(request, b'{"results":%b}' % event.json)
+        return await self._range(request, query, FORMATS[query.choice("format", *FORMATS)])
+
+    @app.route(f"{_ROOT}/rows", methods=["GET"])
+    async def rows(self, request: Request) -> bytes | None:
+        """A range of events as rows."""
+        return await self._range(request, Query(request.args), FORMATS["rows"])
+
+    async def _range(self, request: Request, query: Query, form: Format) -> bytes | None:
+        span, limit = query.span, query.limit
+        page = query.page(EVENTS_AT_ONCE if limit is None else limit)
+        piece = await self._bank.read(span, page)
+        after = piece.after
+        if limit is not None or after is None:
+            if after is not None:
+                link = f'<{request.path.decode()}?{query.continued(after)}>; rel="next"'
+                request.setHeader(b"Link", link.encode())
+            body = form.head + form.write(piece.events) + form.tail
+            return answer(request, body, content_type=form.content_type)
+        request.setHeader(b"Content-Type", form.content_type)
+        if request.method == b"HEAD":
+            return None
+        with Outlet(request) as outlet:
+            await outlet.write(form.head + form.write(piece.events))
+            while after is not None:
+                piece = await self._bank.read(span, attrs.evolve(page, after=after))
+                after = piece.after
+                await outlet.write(form.comma + form.write(piece.events))
+            await outlet.write(form.tail)
+        return None
+
+    @app.route(f"{_ROOT}/count", methods=["GET"])
+    async def count(self, request: Request) -> bytes:
+        """How many events a range holds."""
+        return answer(request, _encode(await self._bank.count(Query(request.args).span)))
+
+    @app.route(f"{_ROOT}/last", methods=["GET"])
+    async def last(self, request: Request) -> bytes:
+        """The event of the greatest timestamp, or null."""
+        event = await self._bank.last()
+        return answer(request, b"null" if event is None else event.json)
+
+    @app.route(f"{_ROOT}/stream", methods=["GET"])
+    async def stream(self, request: Request) -> None:
+        """Changes as they happen, until the client or the server goes."""
+        follower = await self._bank.follow(Query(request.args).text("since"))
+        request.setHeader(b"Content-Type", NDJSON)
+        if request.method == b"HEAD":
+            return
+        with follower, Outlet(request) as outlet:
+            while not follower.ended:
+                changes = await follower.more(HEARTBEAT_SECONDS)
+                if changes:
+                    await outlet.write(change_lines(changes))
+                elif not follower.ended:
+                    await outlet.write(HEARTBEAT)
+            await outlet.write(farewell_line(follower.cursor))
+
+    @app.route("/wsapi/ping", methods=["GET"])
+    def ping(self, request: Request) -> bytes:
+        """A sign of life."""
+        return answer(request, b"pong", content_type=b"text/plain")
+
+    @app.handle_errors(Exception)
+    def failed(self, request: Any, failure: Failure) -> Any:
+        """The one border where failures become answers."""
+        if not request.startedWriting:
+            return answer_failure(request, failure)
+        # The outlet has aborted the connection; finishing the answer would make it look complete.
+        self._log.failure("an answer was cut short", failure)
+        return request.notifyFinish().addErrback(lambda reason: None)
+
+
+def _reader(request: Request) -> Callable[[bytes], Deposit]:
+    """What reads a body of this content type."""
+    if request.getHeader(b"content-encoding") not in (None, b"identity"):
+        raise UnsupportedMediaType("a body must not be encoded ('Content-Encoding')")
+    content_type = request.getHeader(b"content-type") or b""
+    try:
+        return _READERS[content_type.split(b";")[0].strip().lower()]
+    except KeyError:
+        accepted = ", ".join(name.decode() for name in _READERS)
+        raise UnsupportedMediaType(f"'Content-Type' takes {accepted}") from None
