@@ -1,0 +1,187 @@
+"""Every setting once: its variable, its option, its default, and what it accepts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.endpoints import quoteStringArgument
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used; the text is one line that names it and what it accepts."""
+
+
+@attrs.frozen
+class Setting:
+    """One setting.
+
+    Attributes:
+        variable: the environment variable; in lower case, the attribute of `Config`.
+        default: used where neither the option nor the variable says anything.
+        doc: what it is, for `--help`.
+        accepts: what a value must be, completing "DB_PORT takes ...".
+        read: the value of a text; raises ValueError if it is none.
+        empty: whether an empty text is a value, not the wish for the default.
+    """
+
+    variable: str
+    default: str
+    doc: str
+    accepts: str
+    read: Callable[[str], Any]
+    empty: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """The name in `Config`."""
+        return self.variable.lower()
+
+    @property
+    def option(self) -> str:
+        """The long option without its dashes."""
+        return self.attribute.replace("_", "-")
+
+    def value(self, text: str) -> Any:
+        """The value of a text.
+
+        Raises:
+            ConfigError: the text is not what the setting accepts.
+        """
+        try:
+            return self.read(text)
+        except ValueError:
+            raise ConfigError(f"{self.variable} takes {self.accepts}, not {text!r}") from None
+
+
+def _choice(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
+        raise ValueError(text)
+    return int(text)
+
+
+_ANY_TEXT = r"[^\x00]*"
+_ADDRESS = r"[^\s\x00]+"
+
+SETTINGS = (
+    Setting(
+        "DB_BACKEND",
+        "couchdb",
+        "where events are kept",
+        "couchdb, sqlite, memory or dummy",
+        _choice("couchdb", "sqlite", "memory", "dummy"),
+    ),
+    Setting("DB_HOST", "127.0.0.1", "CouchDB's host", "a host", _matching(_ADDRESS)),
+    Setting("DB_PORT", "5984", "CouchDB's port", "a whole number from 0 to 65535", _port),
+    Setting(
+        "DB_NAME",
+        "bid_kpi",
+        "the database's name; SQLite's file is this and .sqlite3",
+        "a letter, then letters, digits and _$()+-",
+        _matching(r"[A-Za-z][A-Za-z0-9_$()+-]{0,199}"),
+    ),
+    Setting("DB_USER", "kpiggybank", "CouchDB's user", "a name", _matching(_ANY_TEXT), empty=True),
+    Setting(
+        "DB_PASS", "kpiggybank", "that user's password", "a text", _matching(_ANY_TEXT), empty=True
+    ),
+    Setting("HOST", "127.0.0.1", "the address to listen at", "an address", _matching(_ADDRESS)),
+    Setting(
+        "PORT",
+        "3000",
+        "the port to listen at; 0 lets the system choose",
+        "a whole number from 0 to 65535",
+        _port,
+    ),
+    Setting(
+        "LISTEN",
+        "",
+        "a Twisted endpoint to listen at instead of HOST and PORT, such as unix:/run/kpi.sock",
+        "a Twisted endpoint string",
+        _matching(_ANY_TEXT),
+    ),
+    Setting(
+        "DATA_DIR",
+        "",
+        "the folder of SQLite's file; default systemd's STATE_DIRECTORY, else the working folder",
+        "a folder",
+        _matching(_ANY_TEXT),
+    ),
+    Setting(
+        "MODE",
+        "dev",
+        "dev logs in full, prod only warnings and one line for start and stop",
+        "dev or prod",
+        _choice("dev", "prod"),
+    ),
+)
+
+
+@attrs.frozen
+class Config:
+    """The settings in force; the attributes are those of `SETTINGS`, ports being integers."""
+
+    db_backend: str
+    db_host: str
+    db_port: int
+    db_name: str
+    db_user: str
+    db_pass: str = attrs.field(repr=False)
+    host: str
+    port: int
+    listen: str
+    data_dir: str
+    mode: str
+
+    @classmethod
+    def from_environ(
+        cls, environ: Mapping[str, str], options: Mapping[str, str | None] | None = None
+    ) -> Config:
+        """The settings from options, else the environment, else their defaults.
+
+        Args:
+            environ: the environment. An empty variable counts as not set, save that an empty
+                DB_USER or DB_PASS is a value.
+            options: texts by the option's name; None stands for an option that was not given.
+
+        Raises:
+            ConfigError: a value is not what its setting accepts.
+        """
+        values = {}
+        for setting in SETTINGS:
+            text = (options or {}).get(setting.option)
+            if text is None:
+                text = environ.get(setting.variable)
+                if text is None or (text == "" and not setting.empty):
+                    text = setting.default
+            values[setting.attribute] = setting.value(text)
+        config = cls(**values)
+        if not config.data_dir:
+            # systemd may name several folders, separated by colons; the first is ours.
+            state = environ.get("STATE_DIRECTORY", "").split(":")[0]
+            config = attrs.evolve(config, data_dir=state or ".")
+        return config
+
+    @property
+    def endpoint(self) -> str:
+        """Where to listen, as a Twisted endpoint string."""
+        return self.listen or f"tcp:{self.port}:interface={quoteStringArgument(self.host)}"

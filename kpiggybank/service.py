@@ -1,0 +1,165 @@
+"""The daemon: its options, and the order in which its parts start and stop."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from typing import Any, ClassVar, NoReturn
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.usage import Options as UsageOptions
+
+from kpiggybank import logs
+from kpiggybank.bank import Bank
+from kpiggybank.config import SETTINGS, Config, ConfigError, Setting
+from kpiggybank.interfaces import IEventBank, StoreUnavailable
+from kpiggybank.stores import NAMES, open_store
+from kpiggybank.web.site import BankSite
+from kpiggybank.web.wsapi import WsApi
+
+#: How long a stop waits for requests that have begun and for followers that read slowly.
+STOP_SECONDS = 20.0
+
+EXAMPLE = """curl -d 'data={"type": "hello", "timestamp": 1}'"""
+
+
+def _parameter(setting: Setting) -> list[str | None]:
+    default = f"; default {setting.default}" if setting.default else ""
+    return [setting.option, None, None, f"{setting.doc} ({setting.variable}{default})"]
+
+
+def _refuse(reason: str) -> NoReturn:
+    # A UsageError would print the whole of --help before the line that matters.
+    sys.exit(f"kpiggybank: {reason}")
+
+
+class Options(UsageOptions):
+    """The settings as options of the plugin; an option beats the environment, that the default."""
+
+    longdesc = "In parentheses: the environment variable that says the same, and the default."
+    optParameters: ClassVar = [_parameter(setting) for setting in SETTINGS]
+
+    config: Config
+
+    def postOptions(self) -> None:
+        """Check every setting; a wrong one ends the process with one line and status 1."""
+        try:
+            self.config = Config.from_environ(os.environ, self)
+        except ConfigError as error:
+            _refuse(str(error))
+        backend = self.config.db_backend
+        if backend not in NAMES:
+            _refuse(f"DB_BACKEND={backend} has no adapter yet; use {', '.join(NAMES)}")
+        if self.config.mode == "prod" and self.parent is not None:
+            logs.quieten(self.parent)
+
+
+@attrs.define(eq=False, slots=False)
+class BankService(Service):
+    """The running daemon: opens the store, then listens; stops in the opposite order.
+
+    Args:
+        reactor: the reactor.
+        store: not yet open.
+        bank: keeps its events in that store.
+        site: serves that bank.
+        endpoint: where to listen.
+    """
+
+    _reactor: Any
+    _store: IEventBank
+    _bank: Bank
+    _site: BankSite
+    _endpoint: IStreamServerEndpoint
+    _port: IListeningPort | None = None
+    _started: Deferred[None] | None = None
+
+    _log = Logger()
+
+    def startService(self) -> None:
+        """Begin to start; should that fail, the process ends with one line and status 1."""
+        super().startService()
+        self._started = Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._store.open()
+            self._port = await self._endpoint.listen(self._site)
+        except (StoreUnavailable, CannotListenError, OSError) as error:
+            self._fail(str(error))
+            return
+        url = _url(self._port.getHost())
+        store = self._store.describe()
+        self._log.info("KPIggyBank listens at {url}; store: {store}", url=url, store=store)
+        self._log.debug("try: {example} {url}/wsapi/interaction_data", example=EXAMPLE, url=url)
+
+    def _fail(self, reason: str) -> None:
+        self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
+        # twistd has sent stderr to the log by now, and knows no other status than 0.
+        print(f"kpiggybank: {reason}", file=sys.__stderr__, flush=True)
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; fires when the last request is answered and the store is closed."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._started is not None:
+            await self._started
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+        self._bank.end_feed()
+        await self._site.drain(STOP_SECONDS)
+        await self._store.close()
+        if self._port is not None:
+            self._log.info("KPIggyBank has stopped")
+
+
+def _url(address: IAddress) -> str:
+    match address:
+        case object(host=str(host), port=int(port)):
+            return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        case _:
+            return str(address)
+
+
+def makeService(options: Options) -> BankService:
+    """The service that `twistd kpiggybank` runs; a wrong setting ends the process with one line."""
+    # Only here, so that `twist --reactor` can choose first.
+    from twisted.internet import reactor
+
+    config = options.config
+    try:
+        endpoint = serverFromString(reactor, config.endpoint)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
+    store = open_store(config, reactor)
+    bank = Bank(store, reactor)
+    reactor.callWhenRunning(_stop_on_signals, reactor)
+    return BankService(reactor, store, bank, BankSite(WsApi(bank).resource, reactor), endpoint)
+
+
+def _stop_on_signals(reactor: Any) -> None:
+    """Make SIGTERM and SIGINT a clean end with status 0.
+
+    The reactor's own handlers stop it, too, but twistd then kills itself by the same signal.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        # A second signal changes nothing: the stop has its own time limit.
+        for ignored in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ignored, signal.SIG_IGN)
+        reactor.callFromThread(reactor.stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
