@@ -30,7 +30,7 @@ demo: $(VENV)/installed
 	exec $(BIN)/python -m kpiggybank.demo
 
 bench: $(VENV)/installed
-	exec $(BIN)/python benchmarks/single_posts.py
+	exec $(BIN)/python -m benchmarks.single_posts
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis _trial_temp*

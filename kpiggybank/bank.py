@@ -27,7 +27,7 @@ class Mint:
     """
 
     _now: Callable[[], float] = time.time
-    _last: int = 0
+    _last: int = -1
 
     def __call__(self) -> str:
         """The next id."""

@@ -80,7 +80,6 @@ def _port(text: str) -> int:
     return int(text)
 
 
-_ANY_TEXT = r"[^\x00]*"
 _ADDRESS = r"[^\s\x00]+"
 
 SETTINGS = (
@@ -100,9 +99,9 @@ SETTINGS = (
         "a letter, then letters, digits and _$()+-",
         _matching(r"[A-Za-z][A-Za-z0-9_$()+-]{0,199}"),
     ),
-    Setting("DB_USER", "kpiggybank", "CouchDB's user", "a name", _matching(_ANY_TEXT), empty=True),
+    Setting("DB_USER", "kpiggybank", "CouchDB's user", "a name", str, empty=True),
     Setting(
-        "DB_PASS", "kpiggybank", "that user's password", "a text", _matching(_ANY_TEXT), empty=True
+        "DB_PASS", "kpiggybank", "that user's password", "a text", str, empty=True
     ),
     Setting("HOST", "127.0.0.1", "the address to listen at", "an address", _matching(_ADDRESS)),
     Setting(
@@ -117,14 +116,14 @@ SETTINGS = (
         "",
         "a Twisted endpoint to listen at instead of HOST and PORT, such as unix:/run/kpi.sock",
         "a Twisted endpoint string",
-        _matching(_ANY_TEXT),
+        str,
     ),
     Setting(
         "DATA_DIR",
         "",
         "the folder of SQLite's file; default systemd's STATE_DIRECTORY, else the working folder",
         "a folder",
-        _matching(_ANY_TEXT),
+        str,
     ),
     Setting(
         "MODE",

@@ -10,7 +10,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import provider
 
 reactor: Any = _reactor  # to mypy, it is a module
 
@@ -24,6 +25,7 @@ def logged_errors() -> Iterator[list[LogEvent]]:
     """
     errors: list[LogEvent] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_level", LogLevel.info) >= LogLevel.error:
             errors.append(event)

@@ -268,29 +268,27 @@ def open_file(path: str) -> DatabaseFile:
             except BaseException:
                 writer.close()
                 raise
-    except BlockingIOError:
+    except BaseException as error:
         os.close(lock)
-        raise StoreUnavailable(f"{path} is in use by another KPIggyBank") from None
-    except BaseException:
-        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise StoreUnavailable(f"{path} is in use by another KPIggyBank") from None
+        if isinstance(error.__cause__, apsw.NotADBError):
+            raise StoreUnavailable(f"{path} is no SQLite database; use another DB_NAME") from None
         raise
     return DatabaseFile(path, lock, writer, sequence, newest)
 
 
 def _check_or_create(path: str, connection: apsw.Connection) -> None:
     """Make sure that it is a database of ours, before anything in it is touched."""
-    try:
-        mark = connection.pragma("application_id")
-        empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    except apsw.NotADBError:
-        raise StoreUnavailable(f"{path} is no SQLite database; choose another DB_NAME") from None
+    mark = connection.pragma("application_id")
+    empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
     if empty and mark == 0:
         with connection:
             connection.execute(resources.files(__package__).joinpath("schema.sql").read_text())
             connection.execute("INSERT INTO bank VALUES (?, ?)", (VERSION, Sequence().generation))
             connection.pragma("application_id", APPLICATION_ID)
     elif mark != APPLICATION_ID:
-        raise StoreUnavailable(f"{path} is a database of another program; choose another DB_NAME")
+        raise StoreUnavailable(f"{path} is a database of another program; use another DB_NAME")
     version = connection.execute("SELECT version FROM bank").get
     if version != VERSION:
         raise StoreUnavailable(f"{path} has schema version {version}, and only {VERSION} is known")

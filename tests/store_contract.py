@@ -1,0 +1,396 @@
+"""The one suite that every store runs.
+
+`FeedContract` is for all of them, `StoreContract` for all that keep events.
+
+A store's own test file has one factory and the tests of its own quirks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import gatherResults
+from zope.interface.verify import verifyObject
+
+from kpiggybank.events import Event, EventPage, Page, Range, sortable
+from kpiggybank.interfaces import (
+    PAGE_BYTES,
+    EventNotFound,
+    IdConflict,
+    IEventBank,
+    InvalidCursor,
+    StoreUnavailable,
+)
+
+
+def event(id: str, timestamp: float = 0, **fields: Any) -> Event:
+    """An event of that id and time."""
+    return Event(id, timestamp, msgspec.json.encode({"timestamp": timestamp, **fields}))
+
+
+def events(timestamps: Iterable[float], prefix: str = "e") -> list[Event]:
+    """Events of these times, named by their place."""
+    return [event(f"{prefix}{place}", timestamp) for place, timestamp in enumerate(timestamps)]
+
+
+async def walk(store: IEventBank, span: Range, page: Page) -> list[EventPage]:
+    """All pieces of a range, the next one continuing where the one before ended."""
+    pieces = [await store.read(span, page)]
+    while pieces[-1].after is not None:
+        following = Page(page.limit, pieces[-1].after, page.descending)
+        pieces.append(await store.read(span, following))
+    return pieces
+
+
+async def read_all(store: IEventBank, span: Range | None = None, **page: Any) -> list[Event]:
+    """A whole range."""
+    pieces = await walk(store, span or Range(), Page(**{"limit": 1000, **page}))
+    return [event for piece in pieces for event in piece.events]
+
+
+class FeedContract:
+    """What even a store that keeps nothing promises."""
+
+    def make_store(self, folder: Path) -> IEventBank:
+        """A store, not yet open, that may use a folder."""
+        raise NotImplementedError
+
+    @pytest_twisted.async_yield_fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[IEventBank]:
+        """An open store, closed afterwards."""
+        store = self.make_store(tmp_path)
+        await store.open()
+        yield store
+        await store.close()
+
+    def test_provides_the_interface(self, tmp_path: Path) -> None:
+        """The adapter has all the methods with the right signatures."""
+        assert verifyObject(IEventBank, self.make_store(tmp_path))
+
+    def test_describes_itself(self, tmp_path: Path) -> None:
+        """An operator is told something about where events are."""
+        assert self.make_store(tmp_path).describe()
+
+    @ensureDeferred
+    async def test_append_answers_in_order(self, store: IEventBank) -> None:
+        """There is a change for each event, in the order they were given."""
+        given = events([3, 1, 2])
+        changes = await store.append(given)
+        assert [change.event for change in changes] == given
+
+    @ensureDeferred
+    async def test_append_of_nothing(self, store: IEventBank) -> None:
+        """No events are no changes, and no trouble."""
+        before = await store.last()
+        assert list(await store.append([])) == []
+        assert await store.last() == before
+
+    @ensureDeferred
+    async def test_changes_since_a_cursor(self, store: IEventBank) -> None:
+        """A follower gets all that was stored since its cursor, in the order of arrival."""
+        await store.append(events([1], "before"))
+        cursor = await store.last()
+        given = events([5, 3, 4])
+        stored = await store.append(given)
+        changes = await store.changes(cursor, 10)
+        assert changes == stored
+        assert [change.event for change in changes] == given
+
+    @ensureDeferred
+    async def test_changes_without_gap_or_repeat(self, store: IEventBank) -> None:
+        """Handing each change's cursor back reads all of them once, however small the steps."""
+        cursor = await store.last()
+        given = events(range(10))
+        for one in given:
+            await store.append([one])
+        seen: list[Event] = []
+        while changes := await store.changes(cursor, 3):
+            assert len(changes) <= 3
+            seen.extend(change.event for change in changes)
+            cursor = changes[-1].cursor
+        assert seen == given
+
+    @ensureDeferred
+    async def test_no_changes_after_the_last(self, store: IEventBank) -> None:
+        """After the newest change there is nothing, and `last` is its cursor."""
+        changes = await store.append(events([1, 2]))
+        assert await store.last() == changes[-1].cursor
+        assert list(await store.changes(changes[-1].cursor, 5)) == []
+
+    @pytest.mark.parametrize("garbled", ["", "0", "-1", "x", "1-", "99999999999999999999", "é\x00"])
+    @ensureDeferred
+    async def test_garbled_cursor(self, store: IEventBank, garbled: str) -> None:
+        """What is no cursor is refused rather than taken for some place."""
+        with pytest.raises(InvalidCursor):
+            await store.changes(garbled, 1)
+
+    @ensureDeferred
+    async def test_cursor_of_another_store(self, store: IEventBank, tmp_path: Path) -> None:
+        """A cursor of a store that is gone is refused, although its number may exist here, too."""
+        other = self.make_store(tmp_path / "other")
+        await other.open()
+        cursor = (await other.append(events([1])))[-1].cursor
+        await other.close()
+        await store.append(events(range(5)))
+        with pytest.raises(InvalidCursor):
+            await store.changes(cursor, 1)
+
+    @ensureDeferred
+    async def test_pages_make_up_the_range(self, store: IEventBank) -> None:
+        """Small pieces are the whole in order, in both directions, each within its limit."""
+        await store.append(events([4, 2, 2, 2, 9, 2]))
+        for descending in (False, True):
+            whole = await read_all(store, descending=descending)
+            pieces = await walk(store, Range(), Page(2, descending=descending))
+            assert [event for piece in pieces for event in piece.events] == whole
+            assert all(len(piece.events) <= 2 for piece in pieces)
+
+    @ensureDeferred
+    async def test_count_is_what_read_returns(self, store: IEventBank) -> None:
+        """Counting a range and reading it agree."""
+        await store.append(events([1, 2, 3]))
+        for span in (Range(), Range(start=2), Range(end=2), Range(2, 2), Range(3, 1)):
+            assert await store.count(span) == len(await read_all(store, span))
+
+    @ensureDeferred
+    async def test_closed_store_is_unavailable(self, tmp_path: Path) -> None:
+        """After `close` every question fails, and closing again does not."""
+        store = self.make_store(tmp_path)
+        await store.open()
+        cursor = await store.last()
+        await store.close()
+        questions = (
+            lambda: store.append(events([1])),
+            lambda: store.read(Range(), Page(1)),
+            lambda: store.get("e0"),
+            lambda: store.count(Range()),
+            lambda: store.changes(cursor, 1),
+            lambda: store.last(),
+        )
+        for question in questions:
+            with pytest.raises(StoreUnavailable):
+                await question()
+        await store.close()
+
+
+class StoreContract(FeedContract):
+    """What every store that keeps events promises."""
+
+    @ensureDeferred
+    async def test_get(self, store: IEventBank) -> None:
+        """An event is found by its id, exactly as it was stored."""
+        given = event("one", 1.0, big=2**64, huge=10**30, text="\0\u2028😀", deep=[[{"a": None}]])
+        await store.append([event("other", 1), given])
+        assert await store.get("one") == given
+
+    @ensureDeferred
+    async def test_get_unknown(self, store: IEventBank) -> None:
+        """An id that nobody used is not found."""
+        with pytest.raises(EventNotFound):
+            await store.get("nobody")
+
+    @ensureDeferred
+    async def test_empty(self, store: IEventBank) -> None:
+        """A new store holds nothing."""
+        assert await read_all(store) == []
+        assert await store.count(Range()) == 0
+
+    @ensureDeferred
+    async def test_order_is_timestamp_then_arrival(self, store: IEventBank) -> None:
+        """Events come by time, then as they arrived; descending is the reverse of it."""
+        await store.append(events([5, 1, 5], "a"))
+        await store.append(events([5, 0, 1], "b"))
+        order = ["b1", "a1", "b2", "a0", "a2", "b0"]
+        assert [event.id for event in await read_all(store)] == order
+        descending = await read_all(store, descending=True)
+        assert [event.id for event in descending] == order[::-1]
+
+    @pytest.mark.parametrize(
+        ("span", "expected"),
+        [
+            (Range(), [-5, -0.5, 0, 1.5, 2, 10]),
+            (Range(start=0), [0, 1.5, 2, 10]),
+            (Range(end=0), [-5, -0.5, 0]),
+            (Range(-0.5, 2), [-0.5, 0, 1.5, 2]),
+            (Range(-0.5, 2.0), [-0.5, 0, 1.5, 2]),
+            (Range(1.5, 1.5), [1.5]),
+            (Range(3, 9), []),
+            (Range(2, 1), []),
+            (Range(11), []),
+            (Range(end=-6), []),
+            (Range(-(10**300), 10**300), [-5, -0.5, 0, 1.5, 2, 10]),
+        ],
+    )
+    @ensureDeferred
+    async def test_range(self, store: IEventBank, span: Range, expected: Sequence[float]) -> None:
+        """Both ends are included, either may be open, and an end before its start is empty."""
+        await store.append(events([10, 1.5, -5, 2, 0, -0.5]))
+        for descending in (False, True):
+            found = [
+                event.timestamp for event in await read_all(store, span, descending=descending)
+            ]
+            assert found == (expected[::-1] if descending else expected)
+        assert await store.count(span) == len(expected)
+
+    @ensureDeferred
+    async def test_pages_within_a_range(self, store: IEventBank) -> None:
+        """Pieces stay within the range, also where many events share the time at its edge."""
+        await store.append(events([1, 2, 2, 2, 2, 3, 3, 3, 4]))
+        for descending in (False, True):
+            for limit in (1, 2, 3, 4, 100):
+                pieces = await walk(store, Range(2, 3), Page(limit, descending=descending))
+                ids = [event.id for piece in pieces for event in piece.events]
+                expected = [f"e{place}" for place in range(1, 8)]
+                assert ids == (expected[::-1] if descending else expected)
+                assert all(len(piece.events) == limit for piece in pieces[:-1])
+                assert pieces[-1].events
+
+    @ensureDeferred
+    async def test_page_after_with_other_bounds(self, store: IEventBank) -> None:
+        """A place outside the range does not lead out of it."""
+        await store.append(events(range(10)))
+        first = await store.read(Range(), Page(2))
+        assert [e.timestamp for e in await read_all(store, Range(5, 6), after=first.after)] == [
+            5,
+            6,
+        ]
+        beyond = await store.read(Range(), Page(9))
+        assert await read_all(store, Range(5, 6), after=beyond.after) == []
+
+    @ensureDeferred
+    async def test_what_arrives_between_pages(self, store: IEventBank) -> None:
+        """An event that arrives while paging neither hides nor repeats another."""
+        await store.append(events([1, 3, 5, 7]))
+        first = await store.read(Range(), Page(2))
+        await store.append([event("early", 2), event("same", 3), event("late", 6)])
+        rest = await read_all(store, after=first.after)
+        assert [e.id for e in rest] == ["same", "e2", "late", "e3"]
+
+    @pytest.mark.parametrize("garbled", ["", "0", "x", "1-00000000", "12345678901234567890-a"])
+    @ensureDeferred
+    async def test_garbled_after(self, store: IEventBank, garbled: str) -> None:
+        """What is no place in a range is refused."""
+        await store.append(events([1]))
+        with pytest.raises(InvalidCursor):
+            await store.read(Range(), Page(1, garbled))
+
+    @ensureDeferred
+    async def test_page_of_large_events_ends_early(self, store: IEventBank) -> None:
+        """A piece is bounded in bytes, too, so that a range costs constant memory."""
+        large = [event(f"large{place}", place, text="x" * (PAGE_BYTES // 3)) for place in range(8)]
+        await store.append(large)
+        pieces = await walk(store, Range(), Page(1000))
+        assert len(pieces) > 1
+        assert [event for piece in pieces for event in piece.events] == large
+
+    @ensureDeferred
+    async def test_numbers_of_all_sizes(self, store: IEventBank) -> None:
+        """Timestamps are compared as numbers, exactly within 64 bits, and come back as sent."""
+        times = [
+            2**53,
+            2**53 + 1,
+            2**63 - 1,
+            -(2**63),
+            2**64,
+            10**30,
+            -(10**30),
+            1e300,
+            0.1,
+            1,
+            1.0,
+        ]
+        await store.append(events(times))
+        found = [event.timestamp for event in await read_all(store)]
+        expected = sorted(times, key=sortable)
+        assert list(map(repr, found)) == list(map(repr, expected))
+        assert await store.count(Range(2**53 + 1, 2**53 + 1)) == 1
+        assert await store.count(Range(start=2**64)) == 3
+
+    @ensureDeferred
+    async def test_repeat_stores_nothing(self, store: IEventBank) -> None:
+        """The same events with the same ids again are answered as the first time."""
+        first = await store.append(events([1, 2]))
+        cursor = await store.last()
+        again = [event("e0", 1), Event("e1", 2, b'{ "timestamp": 2 }')]
+        assert [change.cursor for change in await store.append(again)] == [
+            change.cursor for change in first
+        ]
+        assert await store.count(Range()) == 2
+        assert list(await store.changes(cursor, 5)) == []
+
+    @ensureDeferred
+    async def test_members_in_another_order_are_a_repeat(self, store: IEventBank) -> None:
+        """Equality is that of JSON values."""
+        await store.append([Event("id", 1, b'{"timestamp":1,"a":{"b":1,"c":2}}')])
+        await store.append([Event("id", 1, b'{"a":{"c":2,"b":1},"timestamp":1}')])
+        assert await store.count(Range()) == 1
+
+    @pytest.mark.parametrize(
+        "other",
+        [b'{"timestamp":1,"a":2}', b'{"timestamp":1}', b'{"timestamp":1.0,"a":1}'],
+    )
+    @ensureDeferred
+    async def test_taken_id(self, store: IEventBank, other: bytes) -> None:
+        """An id is never given to another event, and nothing of that append is stored."""
+        given = Event("id", 1, b'{"timestamp":1,"a":1}')
+        await store.append([given])
+        with pytest.raises(IdConflict):
+            await store.append([event("new", 1), Event("id", 1, other)])
+        assert await read_all(store) == [given]
+        # The number of the refused change is not lost to the next one.
+        changes = await store.append([event("next", 1)])
+        assert await store.last() == changes[-1].cursor
+
+    @ensureDeferred
+    async def test_absent(self, store: IEventBank) -> None:
+        """An append that wants an id absent stores nothing when it is there."""
+        await store.append([event("there", 1)])
+        with pytest.raises(IdConflict):
+            await store.append([event("new", 1)], ["not there", "there"])
+        await store.append([event("new", 1)], ["not there"])
+        assert await store.count(Range()) == 2
+
+    @ensureDeferred
+    async def test_appends_at_once(self, store: IEventBank) -> None:
+        """Appends in flight together are each answered for themselves."""
+        await store.append([event("taken", 0)])
+        cursor = await store.last()
+        good = [store.append(events([place, place], f"n{place}-")) for place in range(50)]
+        bad = store.append([event("taken", 1)])
+        repeat = store.append([event("n7-0", 7), event("n7-1", 7)])
+        answers = await gatherResults(good)
+        with pytest.raises(IdConflict):
+            await bad
+        assert [change.cursor for change in await repeat] == [
+            change.cursor for change in answers[7]
+        ]
+        assert await store.count(Range()) == 101
+        changes = await store.changes(cursor, 1000)
+        told = [change for answer in answers for change in answer]
+        assert sorted(change.cursor for change in changes) == sorted(c.cursor for c in told)
+
+    @ensureDeferred
+    async def test_close_waits_for_appends(self, tmp_path: Path) -> None:
+        """What was appended before `close` is answered."""
+        store = self.make_store(tmp_path)
+        await store.open()
+        appended = [store.append(events([place], f"n{place}-")) for place in range(20)]
+        await store.close()
+        assert all(one.called for one in appended)
+        assert len(await gatherResults(appended)) == 20
+
+    @ensureDeferred
+    async def test_cancelled_append(self, store: IEventBank) -> None:
+        """Who cancels an append is free at once; the store goes on well."""
+        append = store.append([event("cancelled", 1)])
+        append.addErrback(lambda failure: None)
+        append.cancel()
+        await store.append([event("next", 1)])
+        ids = {event.id for event in await read_all(store)}
+        assert "next" in ids

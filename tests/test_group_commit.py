@@ -1,0 +1,177 @@
+"""Group commit: what goes together, and who is told what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from kpiggybank.stores.group_commit import GroupCommit
+
+
+@attrs.define(eq=False)
+class Disk:
+    """A slow write that a test finishes by hand: items become their upper case."""
+
+    groups: list[Sequence[str]] = attrs.field(factory=list)
+    writes: list[Deferred[Sequence[str | Failure]]] = attrs.field(factory=list)
+
+    def write(self, group: Sequence[str]) -> Deferred[Sequence[str | Failure]]:
+        """Begin to write a group."""
+        self.groups.append(group)
+        self.writes.append(Deferred())
+        return self.writes[-1]
+
+    def finish(self) -> None:
+        """End the write that was begun last."""
+        self.writes[-1].callback([item.upper() for item in self.groups[-1]])
+
+
+def result(deferred: Deferred[str]) -> str:
+    """What a Deferred has fired with."""
+    fired: list[str] = []
+    deferred.addCallback(fired.append)
+    assert fired, "it has not fired"
+    return fired[0]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Time by hand."""
+    return Clock()
+
+
+@pytest.fixture
+def disk() -> Disk:
+    """A slow write."""
+    return Disk()
+
+
+@pytest.fixture
+def commits(disk: Disk, clock: Clock) -> GroupCommit[str, str]:
+    """What is tested."""
+    return GroupCommit(disk.write, clock)
+
+
+def test_one_turn_goes_together(commits: GroupCommit[str, str], disk: Disk, clock: Clock) -> None:
+    """What is submitted in one turn is one group, told each its own outcome."""
+    first, second = commits.submit("a"), commits.submit("b")
+    assert disk.groups == []
+    clock.advance(0)
+    assert disk.groups == [["a", "b"]]
+    disk.finish()
+    assert (result(first), result(second)) == ("A", "B")
+
+
+def test_arrivals_during_a_write_go_together(
+    commits: GroupCommit[str, str], disk: Disk, clock: Clock
+) -> None:
+    """Whatever arrives while a write is under way goes in the next one, at once."""
+    commits.submit("a")
+    clock.advance(0)
+    commits.submit("b")
+    clock.advance(0)
+    commits.submit("c")
+    assert disk.groups == [["a"]]
+    disk.finish()
+    assert disk.groups == [["a"], ["b", "c"]]
+
+
+def test_next_write_begins_before_answers(
+    commits: GroupCommit[str, str], disk: Disk, clock: Clock
+) -> None:
+    """The disk does not wait until all answers of the group before are made."""
+    groups_when_told: list[int] = []
+    commits.submit("a").addCallback(lambda _: groups_when_told.append(len(disk.groups)))
+    clock.advance(0)
+    commits.submit("b")
+    disk.finish()
+    assert groups_when_told == [2]
+
+
+def test_one_failure_is_one_items(clock: Clock) -> None:
+    """An item that fails alone fails nobody else."""
+    commits: GroupCommit[str, str] = GroupCommit(
+        lambda group: succeed([Failure(KeyError(i)) if i == "bad" else i for i in group]), clock
+    )
+    good, bad = commits.submit("good"), commits.submit("bad")
+    clock.advance(0)
+    assert result(good) == "good"
+    assert isinstance(bad.result, Failure)
+    assert bad.result.check(KeyError)
+    bad.addErrback(lambda failure: None)
+
+
+def test_failed_write_fails_the_group_only(
+    commits: GroupCommit[str, str], disk: Disk, clock: Clock
+) -> None:
+    """When a write fails so does each of its items; the next group is written all the same."""
+    failures: list[Failure] = []
+    for item in "ab":
+        commits.submit(item).addErrback(failures.append)
+    clock.advance(0)
+    after = commits.submit("c")
+    disk.writes[-1].errback(OSError("disk"))
+    assert len(failures) == 2
+    disk.finish()
+    assert result(after) == "C"
+
+
+def test_cancelling_does_not_stop_the_write(
+    commits: GroupCommit[str, str], disk: Disk, clock: Clock
+) -> None:
+    """Who cancels is told so at once; the item is written, and the others get their outcomes."""
+    cancelled, other = commits.submit("a"), commits.submit("b")
+    clock.advance(0)
+    cancelled.addErrback(lambda failure: failure.trap(CancelledError) and None)
+    cancelled.cancel()
+    disk.finish()
+    assert disk.groups == [["a", "b"]]
+    assert result(other) == "B"
+
+
+def test_drained(commits: GroupCommit[str, str], disk: Disk, clock: Clock) -> None:
+    """Draining waits for what waits, what is written, and what is being told."""
+    assert commits.drained().called
+    told: list[str] = []
+    commits.submit("a").addCallback(told.append)
+    drained = commits.drained()
+    clock.advance(0)
+    commits.submit("b").addCallback(told.append)
+    disk.finish()
+    assert not drained.called
+    drained.addCallback(lambda _: told.append("drained"))
+    disk.finish()
+    assert told == ["A", "B", "drained"]
+    assert commits.drained().called
+
+
+def test_submitting_while_told(commits: GroupCommit[str, str], disk: Disk, clock: Clock) -> None:
+    """An answer that leads to another item does not upset anything."""
+    later: list[Deferred[str]] = []
+    commits.submit("a").addCallback(lambda _: later.append(commits.submit("b")))
+    clock.advance(0)
+    disk.finish()
+    clock.advance(0)
+    disk.finish()
+    assert result(later[0]) == "B"
+
+
+def test_write_that_is_done_at_once(clock: Clock) -> None:
+    """A write that needs no time is no recursion without end."""
+    commits: GroupCommit[int, int] = GroupCommit(succeed, clock)
+    total: list[int] = []
+
+    def more(number: int) -> None:
+        total.append(number)
+        if number < 3000:
+            commits.submit(number + 1).addCallback(more)
+
+    commits.submit(0).addCallback(more)
+    while clock.getDelayedCalls():
+        clock.advance(0)
+    assert len(total) == 3001

@@ -1,0 +1,96 @@
+"""The house's rules: who may import whom, and the few words that may stand in one place only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "kpiggybank"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+#: What each part of the house may import of the house.
+ALLOWED = {
+    "events": set[str](),
+    "sample": set[str](),
+    "shield": set[str](),
+    "config": set[str](),
+    "logs": set[str](),
+    "interfaces": {"events"},
+    "feed": {"interfaces", "events"},
+    "bank": {"feed", "interfaces", "events", "shield"},
+    "stores": {"stores", "interfaces", "events", "sample", "shield"},
+    "web": {"web", "bank", "events", "interfaces"},
+    "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs"},
+    "client": {"client", "events"},
+    "demo": {"client", "sample"},
+    "__init__": {"client"},
+}
+ADAPTERS = {"memory", "dummy", "sqlite"}
+
+
+def part(module: Path) -> str:
+    """The part of the house that a file belongs to."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[str]:
+    """The dotted names that a file imports, at its top or within functions."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide where things come from"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_imports_upwards(module: Path) -> None:
+    """A part imports only what is below it."""
+    allowed = ALLOWED[part(module)]
+    for name in imports(module):
+        if name.startswith("kpiggybank."):
+            assert name.split(".")[1] in allowed, f"{module.name} imports {name}"
+
+
+def test_adapters_do_not_know_each_other() -> None:
+    """Only the table in `stores/__init__` knows more than one adapter."""
+    for module in (PACKAGE / "stores").glob("*.py"):
+        if module.name != "__init__.py":
+            known = {name.split(".")[2] for name in imports(module) if ".stores." in name}
+            assert known & (ADAPTERS - {module.stem}) == set(), module.name
+
+
+@pytest.mark.parametrize(
+    ("name", "homes"),
+    [
+        ("twisted.internet.reactor", {"service", "client"}),
+        ("treq", {"client"}),
+        ("klein", {"web"}),
+        ("apsw", {"stores"}),
+    ],
+)
+def test_what_has_one_home(name: str, homes: set[str]) -> None:
+    """Only these parts import these things."""
+    users = {
+        part(module)
+        for module in MODULES
+        if any(imported == name or imported.startswith(f"{name}.") for imported in imports(module))
+    }
+    assert users == homes
+
+
+def test_only_two_places_read_the_environment() -> None:
+    """The environment is read in one place, and handed on as settings."""
+    readers = {part(module) for module in MODULES if "environ[" in module.read_text()}
+    assert readers <= {"config"}
+    assert {part(m) for m in MODULES if "os.environ" in m.read_text()} == {"service"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_too_long(module: Path) -> None:
+    """A file beyond about 300 lines is missing a noun."""
+    assert len(module.read_text().splitlines()) <= 320
