@@ -27,11 +27,11 @@ class Ok:
 async def main(reactor: Any) -> None:
     """Serve until the end."""
     # Neither does it parse the form, nor keep an access log: KPIggyBank does not either.
-    site = Site(Ok().app.resource(), parsePOSTFormSubmission=False, reactor=reactor)
+    site: Any = Site(Ok().app.resource(), parsePOSTFormSubmission=False, reactor=reactor)
     site.log = lambda request: None
     port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
     print(f"http://127.0.0.1:{port.getHost().port}", flush=True)
     await Deferred()
 
 
-react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+react(main)

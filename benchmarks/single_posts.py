@@ -21,7 +21,6 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from benchmarks.load import load
@@ -109,4 +108,4 @@ async def main(reactor: Any) -> None:
 
 
 if __name__ == "__main__":
-    react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+    react(main)
