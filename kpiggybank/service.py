@@ -15,6 +15,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
 from kpiggybank import logs
@@ -87,22 +88,22 @@ class BankService(Service):
     def startService(self) -> None:
         """Begin to start; should that fail, the process ends with one line and status 1."""
         super().startService()
-        self._started = Deferred.fromCoroutine(self._start())
+        self._started = Deferred.fromCoroutine(self._start()).addErrback(self._fail)
 
     async def _start(self) -> None:
-        try:
-            await self._store.open()
-            self._port = await self._endpoint.listen(self._site)
-        except (StoreUnavailable, CannotListenError, OSError) as error:
-            self._fail(str(error))
-            return
+        await self._store.open()
+        self._port = await self._endpoint.listen(self._site)
         url = _url(self._port.getHost())
         store = self._store.describe()
         self._log.info("KPIggyBank listens at {url}; store: {store}", url=url, store=store)
         self._log.debug("try: {example} {url}/wsapi/interaction_data", example=EXAMPLE, url=url)
 
-    def _fail(self, reason: str) -> None:
-        self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
+    def _fail(self, failure: Failure) -> None:
+        reason = failure.getErrorMessage()
+        if failure.check(StoreUnavailable, CannotListenError):
+            self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
+        else:
+            self._log.failure("KPIggyBank cannot start", failure)
         # twistd has sent stderr to the log by now, and knows no other status than 0.
         print(f"kpiggybank: {reason}", file=sys.__stderr__, flush=True)
         atexit.register(os._exit, 1)

@@ -25,7 +25,12 @@ ALLOWED = {
     "stores": {"stores", "interfaces", "events", "sample", "shield"},
     "web": {"web", "bank", "events", "interfaces"},
     "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs"},
-    "client": {"client", "events"},
+    # The parts of the client are nobody else's business.
+    "client": {"_wire", "_stream", "_bodies", "_connections"},
+    "_wire": {"_bodies"},
+    "_stream": {"_bodies"},
+    "_bodies": set[str](),
+    "_connections": set[str](),
     "demo": {"client", "sample"},
     "__init__": {"client"},
 }

@@ -26,10 +26,6 @@ READERS = 3
 T = TypeVar("T")
 
 
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)
-
-
 @implementer(IEventBank, IDisposable)
 @attrs.define(eq=False)
 class SQLiteStore:
@@ -40,11 +36,12 @@ class SQLiteStore:
 
     Args:
         reactor: provides `IReactorTime` and `IReactorFromThreads`.
-        path: the file; made, like its folder, where it is missing.
+        path: the file; made, like its folder, where it is missing. What it is relative to is the
+            working folder when it is opened: a daemon may move between being made and started.
     """
 
     _reactor: Any
-    _path: str = attrs.field(converter=_absolute)
+    _path: str
     _file: DatabaseFile | None = None
     _closed: bool = False
     _writing: ThreadPool = attrs.field(factory=lambda: ThreadPool(1, 1, "kpiggybank write"))
@@ -66,6 +63,7 @@ class SQLiteStore:
         return Deferred.fromCoroutine(self._open())
 
     async def _open(self) -> None:
+        self._path = os.path.abspath(self._path)
         self._writing.start()
         self._reading.start()
         try:

@@ -1,0 +1,195 @@
+"""The client's way to the server: one request, one checked answer, within its time."""
+
+from __future__ import annotations
+
+import ipaddress
+from http import HTTPStatus
+from typing import Any, NoReturn, TypeVar
+
+import attrs
+import msgspec
+from hyperlink import URL
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import ResponseFailed
+from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IResponse
+
+from kpiggybank._bodies import read_body
+
+T = TypeVar("T")
+
+DEFAULT_PORT = 3000
+
+#: Requests under way at once; further ones wait for their turn. Without a limit, a loop over a
+#: thousand events would open a thousand sockets, which is all that a process usually may have.
+REQUESTS_AT_ONCE = 64
+
+#: Bytes read of an error's body, and characters of it shown if it is not the documented JSON.
+ERROR_BODY_BYTES = 64 * 2**10
+EXCERPT_CHARACTERS = 200
+
+
+class RequestFailed(Exception):
+    """The server did not do what it was asked, or its answer is not what it should be.
+
+    Attributes:
+        status: of the HTTP answer; 200 or 201 if only what it brought is wrong.
+        error: the kind of mistake, in a few words.
+        reason: the explanation for people; may be empty.
+    """
+
+    def __init__(self, status: int, error: str, reason: str) -> None:
+        super().__init__(status, error, reason)
+        self.status = status
+        self.error = error
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.error}" + (f": {self.reason}" if self.reason else "")
+
+
+class _ErrorBody(msgspec.Struct):
+    """The documented body of an error."""
+
+    error: str
+    reason: str
+
+
+@attrs.define(eq=False)
+class Wire:
+    """Makes requests of one server and takes nothing but the expected for an answer.
+
+    Args:
+        url: what all paths are put behind; without a slash at its end.
+        treq: an object with the method `request` of `treq.client.HTTPClient`.
+        clock: counts the time limits.
+        timeout: seconds without an answer, or without a byte of its body, after which to give up.
+    """
+
+    url: str
+    _treq: Any = attrs.field(repr=False)
+    _clock: IReactorTime = attrs.field(repr=False)
+    _timeout: float
+    _turns: DeferredSemaphore = attrs.field(init=False, repr=False)
+
+    @_turns.default
+    def _so_many(self) -> DeferredSemaphore:
+        return DeferredSemaphore(REQUESTS_AT_ONCE)
+
+    async def fetch(
+        self, kind: type[T], what: str, method: str, path: str, status: HTTPStatus, **options: Any
+    ) -> T:
+        """Make a request when it is its turn, and decode the JSON that it brings.
+
+        Args:
+            kind: the type to decode to; `what` is its name for people.
+            what: see kind.
+            method: of HTTP.
+            path: behind the URL.
+            status: the only one that is a success.
+            options: more for treq: `params`, `headers`, `data`.
+
+        Raises:
+            RequestFailed: another status, a body that was cut or is not of that kind.
+            TimeoutError: silence for too long.
+        """
+        await self._turns.acquire()
+        try:
+            response = await self.head(method, path, status, **options)
+            body = await self._body(response)
+        finally:
+            self._turns.release()
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except (ValueError, RecursionError) as error:
+            raise RequestFailed(status, "wrong answer", f"it is not {what}: {error}") from None
+
+    async def head(self, method: str, path: str, status: HTTPStatus, **options: Any) -> IResponse:
+        """Make a request at once and return its answer with the body yet to come; see `fetch`."""
+        url = self.url + path
+        # No redirects: they would turn a POST into a GET, or lead elsewhere unnoticed.
+        request: Deferred[IResponse] = self._treq.request(
+            method,
+            _AddressURL.from_text(url) if "[" in url else url,
+            unbuffered=True,
+            allow_redirects=False,
+            reactor=self._clock,
+            **options,
+        )
+        response = await request.addTimeout(self._timeout, self._clock, _no_answer)
+        if response.code != status:
+            body = await read_body(response, self._clock, self._timeout, ERROR_BODY_BYTES)
+            raise _request_failed(response, body)
+        return response
+
+    async def _body(self, response: IResponse) -> bytes:
+        try:
+            return await read_body(response, self._clock, self._timeout)
+        except (ResponseFailed, PotentialDataLoss):
+            reason = "the connection was cut in the middle of it"
+            raise RequestFailed(response.code, "incomplete answer", reason) from None
+
+
+def base_url(host: str, port: int | None) -> str:
+    """The URL of a server, without a slash at its end, from a host and a port or from a URL.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    given_url = "://" in host
+    if given_url and port is not None:
+        raise ValueError("a URL carries its port itself: give one or the other")
+    if given_url:
+        url = host
+    else:
+        url = f"http://{_bracketed(host)}:{DEFAULT_PORT if port is None else port}"
+    try:
+        parts = URL.from_text(url)
+    except ValueError:
+        parts = URL()
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.host
+        or not 0 < (parts.port or 0) < 2**16
+        or parts.userinfo
+        or any(mark in url for mark in "?# \t\r\n")
+        or (parts.path and not given_url)
+    ):
+        # The text is not in the message: what stands before an @ is a password.
+        raise ValueError("the server must be a host, or a URL like http://host:port/path")
+    return url.rstrip("/")
+
+
+class _AddressURL(URL):
+    """A URL with an IPv6 address for its host, which hyperlink takes for a name (its issue 68)."""
+
+    def to_uri(self) -> URL:
+        """The URL with everything but its host encoded for the wire."""
+        return URL.to_uri(self.replace(host="name")).replace(host=self.host)
+
+
+def _bracketed(host: str) -> str:
+    if ":" not in host or host.startswith("["):
+        return host
+    try:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    except ValueError:
+        raise ValueError("give host and port as two arguments, or as a URL") from None
+
+
+def _no_answer(result: object, seconds: float) -> NoReturn:
+    # Whatever the layers below made of the cancelling: each says it with another error.
+    raise TimeoutError(f"no answer within {seconds:g} seconds")
+
+
+def _request_failed(response: IResponse, body: bytes) -> RequestFailed:
+    try:
+        answer = msgspec.json.decode(body, type=_ErrorBody)
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace")[: 4 * EXCERPT_CHARACTERS]
+        shown = "".join(each if each.isprintable() else " " for each in text)
+        excerpt = " ".join(shown.split())[:EXCERPT_CHARACTERS]
+        phrase = response.phrase.decode("latin-1") or "error"
+        return RequestFailed(response.code, phrase, excerpt)
+    return RequestFailed(response.code, answer.error, answer.reason)

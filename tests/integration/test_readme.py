@@ -1,0 +1,122 @@
+"""Every example in README is run as it stands, save for the port and what a server makes up."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from tests.integration.daemon import ROOT, Daemon, Pulse, ask, post, reactor
+
+README = (ROOT / "README.md").read_text()
+EXAMPLES = [
+    (command, expected.strip())
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for command, expected in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE)
+]
+(PYTHON,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@attrs.define(eq=False)
+class Program(ProcessProtocol):
+    """A program of an example."""
+
+    texts: dict[int, bytes] = attrs.field(factory=lambda: {1: b"", 2: b""})
+    status: int | None = None
+    _pulse: Pulse = attrs.field(factory=Pulse)
+
+    @classmethod
+    def run(cls, command: Sequence[str], folder: Path, **environ: str) -> Program:
+        """Start it."""
+        program = cls()
+        environ = {"PATH": "/usr/bin:/bin", **environ}
+        reactor.spawnProcess(program, command[0], command, environ, str(folder))
+        return program
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Keep what it says."""
+        self.texts[childFD] += data
+        self._pulse.beat()
+
+    def processEnded(self, reason: Failure) -> None:
+        """Keep how it ended."""
+        self.status = getattr(reason.value, "exitCode", None) or 0
+        self._pulse.beat()
+
+    async def ended(self) -> str:
+        """What it said, once it has ended well."""
+        await self._pulse.until(lambda: self.status, lambda: f"the end of {self.texts}")
+        assert self.status == 0, self.texts
+        return self.texts[1].decode()
+
+    async def said(self, text: bytes, channel: int) -> None:
+        """Wait until it has said something."""
+        await self._pulse.until(
+            lambda: text in self.texts[channel] or None, lambda: f"{text!r} in {self.texts}"
+        )
+
+
+def masked(text: str) -> str:
+    """A text with the names that a server makes up made equal."""
+    return re.sub(r"\b\d+-[0-9a-f]{8}\b", "CURSOR", re.sub(r"\b[0-9a-f]{28}\b", "ID", text)).strip()
+
+
+def test_there_are_examples() -> None:
+    """The way they are found in README works."""
+    commands = " ".join(command for command, _ in EXAMPLES)
+    assert all(word in commands for word in ("-d 'data=", "start=", "/count", "/stream"))
+
+
+@ensureDeferred
+async def test_curl_examples(tmp_path: Path) -> None:
+    """Each command answers what README says, in README's order, on a new bank."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl on this machine")
+    async with Daemon(tmp_path, environ={"DB_BACKEND": "sqlite"}) as daemon:
+        for command, expected in EXAMPLES:
+            here = command.replace("127.0.0.1:3000", f"127.0.0.1:{daemon.port}")
+            program = Program.run(["/bin/sh", "-c", f"exec {here} -v"], tmp_path)
+            if "/stream" in command:
+                await program.said(b"< HTTP/1.1 200", 2)
+                event = post({"timestamp": 1700000180}, b"Connection: close")
+                assert (await ask(daemon.port, event)).status == 201
+                await program.said(b"\r\n", 1)
+                assert await daemon.terminate() == 0
+            answer = (await program.ended()).split("\r\n")[0]
+            assert masked(answer) == masked(expected), command
+
+
+@ensureDeferred
+async def test_client_example(tmp_path: Path) -> None:
+    """The client's ten lines run, and show what they promise."""
+    async with Daemon(tmp_path, environ={"DB_BACKEND": "memory"}) as daemon:
+        code = PYTHON.replace("3000", str(daemon.port))
+        program = Program.run([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(ROOT))
+        lines = (await program.ended()).splitlines()
+        assert "arrived: {'timestamp': 1700000240}" in lines
+        assert any(line.startswith("saved: [") for line in lines)
+        expected = "in range: [{'timestamp': 1700000240}, {'timestamp': 1700000300}] of 2"
+        assert expected in lines
+
+
+@ensureDeferred
+async def test_reading_the_file_beside_the_server(tmp_path: Path) -> None:
+    """The SQL that README shows works while the server runs."""
+    found = re.search(r'`sqlite3 -readonly (\S+) "(.*?)"`', README)
+    assert found
+    async with Daemon(tmp_path, environ={"DB_BACKEND": "sqlite"}) as daemon:
+        event = post({"timestamp": 1, "type": "hello"}, b"Connection: close")
+        (id,) = (await ask(daemon.port, event)).json["ids"]
+        connection = sqlite3.connect(f"file:{tmp_path / found[1]}?mode=ro", uri=True)
+        rows = connection.execute(found[2]).fetchall()
+        connection.close()
+    assert rows == [(id, 1, "hello")]
