@@ -13,6 +13,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import provider
 
+#: Where further fixtures are.
+pytest_plugins = ["tests.client_stage", "tests.client_street"]
+
 reactor: Any = _reactor  # to mypy, it is a module
 
 
