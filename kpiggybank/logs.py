@@ -18,19 +18,22 @@ from twisted.scripts._twistd_unix import UnixAppLogger
 LIFE = "kpiggybank.service"
 
 
-def quieten(runner: Options) -> None:
-    """Let only warnings and lines of `LIFE` reach the log that a runner is about to set up.
+def quiet_observer(runner: Options) -> ILogObserver | None:
+    """What a runner shall log to in production: only warnings, and the lines of `LIFE`.
 
     Args:
         runner: the options of `twistd` or `twist`, whose choice of a log file stays in force.
+
+    Returns:
+        The observer for twistd, which takes it as a component of the application. None for twist,
+        which takes none and was told through its options.
     """
-    if "fileLogObserverFactory" in runner:  # twist
+    if "fileLogObserverFactory" in runner:
         to_file = runner["fileLogObserverFactory"]
         runner["fileLogObserverFactory"] = lambda file: _filtered(to_file(file))
-    elif not runner.get("logger"):  # twistd, unless somebody brought an observer of their own
-        # There is no public way to ask twistd for the observer that it would have made.
-        usual = UnixAppLogger(runner)
-        runner["logger"] = lambda: _filtered(usual._getLogObserver())
+        return None
+    # There is no public way to ask twistd for the observer that it would have made.
+    return _filtered(UnixAppLogger(runner)._getLogObserver())
 
 
 def _filtered(observer: Any) -> ILogObserver:

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
@@ -59,8 +59,6 @@ class Options(UsageOptions):
         backend = self.config.db_backend
         if backend not in NAMES:
             _refuse(f"DB_BACKEND={backend} has no adapter yet; use {', '.join(NAMES)}")
-        if self.config.mode == "prod" and self.parent is not None:
-            logs.quieten(self.parent)
 
 
 @attrs.define(eq=False, slots=False)
@@ -73,6 +71,7 @@ class BankService(Service):
         bank: keeps its events in that store.
         site: serves that bank.
         endpoint: where to listen.
+        observer: gets the application's log; None leaves that to whoever runs it.
     """
 
     _reactor: Any
@@ -80,14 +79,25 @@ class BankService(Service):
     _bank: Bank
     _site: BankSite
     _endpoint: IStreamServerEndpoint
+    _observer: ILogObserver | None
     _port: IListeningPort | None = None
     _started: Deferred[None] | None = None
 
     _log = Logger()
 
+    def setServiceParent(self, parent: Any) -> None:
+        """Join an application, and tell it where its log goes."""
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+
     def startService(self) -> None:
         """Begin to start; should that fail, the process ends with one line and status 1."""
         super().startService()
+        # Not before the reactor runs: it could not be stopped yet.
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
         self._started = Deferred.fromCoroutine(self._start()).addErrback(self._fail)
 
     async def _start(self) -> None:
@@ -146,8 +156,11 @@ def makeService(options: Options) -> BankService:
         _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
     store = open_store(config, reactor)
     bank = Bank(store, reactor)
+    site = BankSite(WsApi(bank).resource, reactor)
+    runner = options.parent if config.mode == "prod" else None
+    observer = None if runner is None else logs.quiet_observer(runner)
     reactor.callWhenRunning(_stop_on_signals, reactor)
-    return BankService(reactor, store, bank, BankSite(WsApi(bank).resource, reactor), endpoint)
+    return BankService(reactor, store, bank, site, endpoint, observer)
 
 
 def _stop_on_signals(reactor: Any) -> None:

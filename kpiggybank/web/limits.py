@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -9,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.http import HTTPChannel
 from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
 from zope.interface import provider
@@ -94,7 +95,8 @@ class Connection(HTTPChannel):
         body = error_body(error, reason)
         self.transport.write(
             b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%s" % (status, RESPONSES[status], len(body), body)
+            b"Connection: close\r\n\r\n%s"
+            % (status, HTTPStatus(status).phrase.encode(), len(body), body)
         )
         self.setTimeout(None)
         self._linger = self.callLater(LINGER_SECONDS, self.transport.abortConnection)
@@ -106,6 +108,11 @@ class Connection(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         # The one place where twisted.web refuses what it cannot parse; its own answer has no body.
         self.refuse(400, "bad_request", "this is not HTTP as it should be")
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a header, or a first line, that is too long to be kept."""
+        status = 431 if self.requests else 414
+        self.refuse(status, "too_large", f"a line of the head may have {self.MAX_LENGTH} bytes")
 
     def dataReceived(self, data: bytes) -> None:
         """Read on, unless the client was refused."""

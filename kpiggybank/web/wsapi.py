@@ -42,6 +42,7 @@ _READERS: dict[bytes, Callable[[bytes], Deposit]] = {
 }
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROOT = "/wsapi/interaction_data"
+_ROWS = f"{_ROOT}/rows"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -86,21 +87,22 @@ class WsApi:
         if id is not None:
             event = await self._bank.get(id)
             return answer(request, b'{"results":%b}' % event.json)
-        return await self._range(request, query, FORMATS[query.choice("format", *FORMATS)])
+        form = FORMATS[query.choice("format", *FORMATS)]
+        return await self._range(request, _ROOT, query, form)
 
-    @app.route(f"{_ROOT}/rows", methods=["GET"])
+    @app.route(_ROWS, methods=["GET"])
     async def rows(self, request: Request) -> bytes | None:
         """A range of events as rows."""
-        return await self._range(request, Query(request.args), FORMATS["rows"])
+        return await self._range(request, _ROWS, Query(request.args), FORMATS["rows"])
 
-    async def _range(self, request: Request, query: Query, form: Format) -> bytes | None:
+    async def _range(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
         span, limit = query.span, query.limit
         page = query.page(EVENTS_AT_ONCE if limit is None else limit)
         piece = await self._bank.read(span, page)
         after = piece.after
         if limit is not None or after is None:
             if after is not None:
-                link = f'<{request.path.decode()}?{query.continued(after)}>; rel="next"'
+                link = f'<{path}?{query.continued(after)}>; rel="next"'
                 request.setHeader(b"Link", link.encode())
             body = form.head + form.write(piece.events) + form.tail
             return answer(request, body, content_type=form.content_type)
