@@ -100,9 +100,7 @@ SETTINGS = (
         _matching(r"[A-Za-z][A-Za-z0-9_$()+-]{0,199}"),
     ),
     Setting("DB_USER", "kpiggybank", "CouchDB's user", "a name", str, empty=True),
-    Setting(
-        "DB_PASS", "kpiggybank", "that user's password", "a text", str, empty=True
-    ),
+    Setting("DB_PASS", "kpiggybank", "that user's password", "a text", str, empty=True),
     Setting("HOST", "127.0.0.1", "the address to listen at", "an address", _matching(_ADDRESS)),
     Setting(
         "PORT",

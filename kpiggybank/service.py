@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
@@ -110,6 +111,8 @@ class BankService(Service):
 
     def _fail(self, failure: Failure) -> None:
         reason = failure.getErrorMessage()
+        if failure.check(CannotListenError):
+            reason = f"HOST and PORT, or LISTEN, take a free address of this machine: {reason}"
         if failure.check(StoreUnavailable, CannotListenError):
             self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
         else:
@@ -128,6 +131,10 @@ class BankService(Service):
         if self._started is not None:
             await self._started
         if self._port is not None:
+            # The kernel has made connections that would be reset. Twisted accepts one in a turn,
+            # then 20 more each turn: so many turns are enough for its backlog of 50.
+            for _ in range(5):
+                await deferLater(self._reactor, 0)
             await maybeDeferred(self._port.stopListening)
         self._bank.end_feed()
         await self._site.drain(STOP_SECONDS)
@@ -168,12 +175,12 @@ def _stop_on_signals(reactor: Any) -> None:
 
     The reactor's own handlers stop it, too, but twistd then kills itself by the same signal.
     """
+    stops = [reactor.stop]
 
     def stop(number: int, frame: object) -> None:
         # A second signal changes nothing: the stop has its own time limit.
-        for ignored in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(ignored, signal.SIG_IGN)
-        reactor.callFromThread(reactor.stop)
+        while stops:
+            reactor.callFromThread(stops.pop())
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

@@ -18,7 +18,7 @@ from kpiggybank.client import RequestFailed
 from kpiggybank.sample import SignIns
 
 URL = "http://127.0.0.1:3000"
-REFUSED = ConnectionRefusedError()  # type: ignore[no-untyped-call]
+REFUSED = ConnectionRefusedError()
 
 
 @define(eq=False)

@@ -49,7 +49,7 @@ class BankSite(Site):
         cut.
         """
         self.draining = True
-        # What the kernel had taken before we stopped listening may still be unread.
+        # What came just before may still be unread.
         for _ in range(2):
             await deferLater(self.reactor, 0)
         for connection in tuple(self.connections):

@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-KPIggyBank = ServiceMaker(  # type: ignore[no-untyped-call]  # Twisted gives it no types
+KPIggyBank = ServiceMaker(  # Twisted gives it no types
     "KPIggyBank",
     "kpiggybank.service",
     "Keeps KPI events: post them, query them, follow them live.",
