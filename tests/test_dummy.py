@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from kpiggybank.events import Page, Range
 from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores.dummy import MADE_UP, RING, DummyStore
-from tests.store_contract import FeedContract, events, read_all
+from tests.feed_contract import FeedContract, events, read_all
 
 
 class TestDummyStore(FeedContract):

@@ -9,7 +9,8 @@ from pytest_twisted import ensureDeferred
 from kpiggybank.events import Range
 from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores.memory import MemoryStore
-from tests.store_contract import StoreContract, events
+from tests.feed_contract import events
+from tests.store_contract import StoreContract
 
 
 class TestMemoryStore(StoreContract):

@@ -18,7 +18,8 @@ from kpiggybank.events import Range
 from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
 from kpiggybank.stores import sqlite_file
 from kpiggybank.stores.sqlite import SQLiteStore
-from tests.store_contract import StoreContract, event, events, read_all
+from tests.feed_contract import event, events, read_all
+from tests.store_contract import StoreContract
 
 
 class TestSQLiteStore(StoreContract):

@@ -41,7 +41,9 @@ NOT_SOURCE = shutil.ignore_patterns(
 )
 
 #: The settings of a developer's shell, which would reach the daemon or the new environment.
-OWN_SETTINGS = re.compile(r"DB_.*|HOST|PORT|MODE|DATA_DIR|STATE_DIRECTORY|PYTHON.*|VIRTUAL_ENV")
+OWN_SETTINGS = re.compile(
+    r"DB_.*|HOST|PORT|LISTEN|MODE|DATA_DIR|STATE_DIRECTORY|PYTHON.*|VIRTUAL_ENV"
+)
 
 
 def clean_environ() -> dict[str, str]:
@@ -85,9 +87,11 @@ def started(
             process.wait()
 
 
-def wait_for(pattern: str, output: Path, process: subprocess.Popen[bytes]) -> re.Match[str]:
+def wait_for(
+    pattern: str, output: Path, process: subprocess.Popen[bytes], seconds: float = LOCAL_SECONDS
+) -> re.Match[str]:
     """The first match of `pattern` in what the process writes; fails if it ends or is too slow."""
-    deadline = time.monotonic() + LOCAL_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         ended = process.poll() is not None
         text = output.read_text(encoding="utf-8", errors="replace")
@@ -211,3 +215,26 @@ def test_editable_install_is_listed(tmp_path: Path) -> None:
     commands = make_environment(tmp_path / "venv")
     pip_install(commands, tmp_path, "--editable", sources)
     assert_listed(commands, tmp_path / "elsewhere")
+
+
+def test_make_run(tmp_path: Path) -> None:
+    """The first command of README, in a fresh checkout, ends with a daemon that takes events."""
+    sources = copy_sources(tmp_path / "sources")
+    output = tmp_path / "output.txt"
+    environ = clean_environ() | {"PORT": "0"}
+    with started(["make", "run"], sources, output, environ) as daemon:
+        match = wait_for(
+            r"listens at http://(\S+); store: sqlite, (.+)", output, daemon, INSTALL_SECONDS
+        )
+        wait_for(rf"try: curl -d '.*' http://{match[1]}/wsapi/interaction_data", output, daemon)
+        connection = http.client.HTTPConnection(match[1], timeout=LOCAL_SECONDS)
+        try:
+            head = {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request("POST", "/wsapi/interaction_data", 'data={"timestamp": 1}', head)
+            assert connection.getresponse().status == 201
+        finally:
+            connection.close()
+        os.killpg(daemon.pid, signal.SIGINT)
+        wait_for("KPIggyBank has stopped", output, daemon)
+    assert Path(match[2]) == sources / "bid_kpi.sqlite3"
+    assert Path(match[2]).exists()

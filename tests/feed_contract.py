@@ -1,0 +1,170 @@
+"""The part of the one suite that even a store which keeps nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from zope.interface.verify import verifyObject
+
+from kpiggybank.events import Event, EventPage, Page, Range
+from kpiggybank.interfaces import (
+    IEventBank,
+    InvalidCursor,
+    StoreUnavailable,
+)
+
+
+def event(id: str, timestamp: float = 0, **fields: Any) -> Event:
+    """An event of that id and time."""
+    return Event(id, timestamp, msgspec.json.encode({"timestamp": timestamp, **fields}))
+
+
+def events(timestamps: Iterable[float], prefix: str = "e") -> list[Event]:
+    """Events of these times, named by their place."""
+    return [event(f"{prefix}{place}", timestamp) for place, timestamp in enumerate(timestamps)]
+
+
+async def walk(store: IEventBank, span: Range, page: Page) -> list[EventPage]:
+    """All pieces of a range, the next one continuing where the one before ended."""
+    pieces = [await store.read(span, page)]
+    while pieces[-1].after is not None:
+        following = Page(page.limit, pieces[-1].after, page.descending)
+        pieces.append(await store.read(span, following))
+    return pieces
+
+
+async def read_all(store: IEventBank, span: Range | None = None, **page: Any) -> list[Event]:
+    """A whole range."""
+    pieces = await walk(store, span or Range(), Page(**{"limit": 1000, **page}))
+    return [event for piece in pieces for event in piece.events]
+
+
+class FeedContract:
+    """What even a store that keeps nothing promises."""
+
+    def make_store(self, folder: Path) -> IEventBank:
+        """A store, not yet open, that may use a folder."""
+        raise NotImplementedError
+
+    @pytest_twisted.async_yield_fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[IEventBank]:
+        """An open store, closed afterwards."""
+        store = self.make_store(tmp_path)
+        await store.open()
+        yield store
+        await store.close()
+
+    def test_provides_the_interface(self, tmp_path: Path) -> None:
+        """The adapter has all the methods with the right signatures."""
+        assert verifyObject(IEventBank, self.make_store(tmp_path))
+
+    def test_describes_itself(self, tmp_path: Path) -> None:
+        """An operator is told something about where events are."""
+        assert self.make_store(tmp_path).describe()
+
+    @ensureDeferred
+    async def test_append_answers_in_order(self, store: IEventBank) -> None:
+        """There is a change for each event, in the order they were given."""
+        given = events([3, 1, 2])
+        changes = await store.append(given)
+        assert [change.event for change in changes] == given
+
+    @ensureDeferred
+    async def test_append_of_nothing(self, store: IEventBank) -> None:
+        """No events are no changes, and no trouble."""
+        before = await store.last()
+        assert list(await store.append([])) == []
+        assert await store.last() == before
+
+    @ensureDeferred
+    async def test_changes_since_a_cursor(self, store: IEventBank) -> None:
+        """A follower gets all that was stored since its cursor, in the order of arrival."""
+        await store.append(events([1], "before"))
+        cursor = await store.last()
+        given = events([5, 3, 4])
+        stored = await store.append(given)
+        changes = await store.changes(cursor, 10)
+        assert changes == stored
+        assert [change.event for change in changes] == given
+
+    @ensureDeferred
+    async def test_changes_without_gap_or_repeat(self, store: IEventBank) -> None:
+        """Handing each change's cursor back reads all of them once, however small the steps."""
+        cursor = await store.last()
+        given = events(range(10))
+        for one in given:
+            await store.append([one])
+        seen: list[Event] = []
+        while changes := await store.changes(cursor, 3):
+            assert len(changes) <= 3
+            seen.extend(change.event for change in changes)
+            cursor = changes[-1].cursor
+        assert seen == given
+
+    @ensureDeferred
+    async def test_no_changes_after_the_last(self, store: IEventBank) -> None:
+        """After the newest change there is nothing, and `last` is its cursor."""
+        changes = await store.append(events([1, 2]))
+        assert await store.last() == changes[-1].cursor
+        assert list(await store.changes(changes[-1].cursor, 5)) == []
+
+    @pytest.mark.parametrize("garbled", ["", "0", "-1", "x", "1-", "99999999999999999999", "é\x00"])
+    @ensureDeferred
+    async def test_garbled_cursor(self, store: IEventBank, garbled: str) -> None:
+        """What is no cursor is refused rather than taken for some place."""
+        with pytest.raises(InvalidCursor):
+            await store.changes(garbled, 1)
+
+    @ensureDeferred
+    async def test_cursor_of_another_store(self, store: IEventBank, tmp_path: Path) -> None:
+        """A cursor of a store that is gone is refused, although its number may exist here, too."""
+        other = self.make_store(tmp_path / "other")
+        await other.open()
+        cursor = (await other.append(events([1])))[-1].cursor
+        await other.close()
+        await store.append(events(range(5)))
+        with pytest.raises(InvalidCursor):
+            await store.changes(cursor, 1)
+
+    @ensureDeferred
+    async def test_pages_make_up_the_range(self, store: IEventBank) -> None:
+        """Small pieces are the whole in order, in both directions, each within its limit."""
+        await store.append(events([4, 2, 2, 2, 9, 2]))
+        for descending in (False, True):
+            whole = await read_all(store, descending=descending)
+            pieces = await walk(store, Range(), Page(2, descending=descending))
+            assert [event for piece in pieces for event in piece.events] == whole
+            assert all(len(piece.events) <= 2 for piece in pieces)
+
+    @ensureDeferred
+    async def test_count_is_what_read_returns(self, store: IEventBank) -> None:
+        """Counting a range and reading it agree."""
+        await store.append(events([1, 2, 3]))
+        for span in (Range(), Range(start=2), Range(end=2), Range(2, 2), Range(3, 1)):
+            assert await store.count(span) == len(await read_all(store, span))
+
+    @ensureDeferred
+    async def test_closed_store_is_unavailable(self, tmp_path: Path) -> None:
+        """After `close` every question fails, and closing again does not."""
+        store = self.make_store(tmp_path)
+        await store.open()
+        cursor = await store.last()
+        await store.close()
+        questions = (
+            lambda: store.append(events([1])),
+            lambda: store.read(Range(), Page(1)),
+            lambda: store.get("e0"),
+            lambda: store.count(Range()),
+            lambda: store.changes(cursor, 1),
+            lambda: store.last(),
+        )
+        for question in questions:
+            with pytest.raises(StoreUnavailable):
+                await question()
+        await store.close()
