@@ -1,0 +1,65 @@
+"""A large range, read from the real daemon by a fast and by a slow reader."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+
+from kpiggybank.sample import SignIns
+from tests.integration.daemon import EVENTS, Daemon, ask, connect, get
+
+#: About 24 MB of events, sent in posts below the limit of a body.
+POSTS, EVENTS_A_POST = 5, 10_000
+#: What reading them may cost the daemon; it would be all of them if they were collected first.
+MEMORY_KIB = 12 * 1024
+
+
+def memory(daemon: Daemon, what: str) -> int:
+    """The daemon's memory now ("VmRSS"), or at its peak ("VmHWM"), in KiB."""
+    transport: Any = daemon.transport
+    status = Path(f"/proc/{transport.pid}/status").read_text()
+    (size,) = re.findall(rf"^{what}:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(size)
+
+
+def forget_peak(daemon: Daemon) -> None:
+    """Let the peak begin anew."""
+    transport: Any = daemon.transport
+    Path(f"/proc/{transport.pid}/clear_refs").write_text("5")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@ensureDeferred
+async def test_large_range_costs_constant_memory(tmp_path: Path) -> None:
+    """Ranges are streamed: neither their size nor a slow reader costs memory."""
+    made_up = SignIns(seed=5)
+    async with Daemon(tmp_path, environ={"DB_BACKEND": "sqlite"}) as daemon:
+        for _ in range(POSTS):
+            body = "\n".join(map(json.dumps, made_up.take(EVENTS_A_POST))).encode()
+            wire = await connect(daemon.port)
+            transport: Any = wire.transport
+            transport.write(
+                f"POST {EVENTS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+                f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            assert (await wire.answer()).status == 201
+        before = memory(daemon, "VmRSS")
+        forget_peak(daemon)
+
+        still = await connect(daemon.port)
+        standing: Any = still.transport
+        standing.pauseProducing()
+        still.send(get(EVENTS))
+        answer = await ask(daemon.port, get(EVENTS))
+        assert len(answer.json) == POSTS * EVENTS_A_POST
+        assert memory(daemon, "VmHWM") - before < MEMORY_KIB
+
+        standing.resumeProducing()
+        assert (await still.answer()).body == answer.body
+        assert await daemon.terminate() == 0
