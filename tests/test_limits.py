@@ -285,3 +285,13 @@ async def test_server_survives(server: Server) -> None:
     await server.ask(b"GET /%ff HTTP/1.1\r\n\r\n")
     answer = await server.ask(PING + b"Connection: close\r\n\r\n")
     assert (answer.status, answer.body) == (200, b"pong")
+
+
+@pytest.mark.parametrize("key", [b"\xe9", b"\xff\xfe", b"\xc3\xa9"])
+@ensureDeferred
+async def test_key_that_is_no_text(server: Server, key: bytes) -> None:
+    """An idempotency key of any bytes is refused, not stumbled over."""
+    request = post(b'{"timestamp":1}', b"Idempotency-Key: " + key, b"Connection: close")
+    answer = await server.ask(request)
+    assert answer.status == 400
+    assert "Idempotency-Key" in answer.reason

@@ -40,7 +40,7 @@ _READERS: dict[bytes, Callable[[bytes], Deposit]] = {
     JSON: from_json,
     NDJSON: from_lines,
 }
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KEY = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _ROOT = "/wsapi/interaction_data"
 _ROWS = f"{_ROOT}/rows"
 _encode = msgspec.json.Encoder().encode
@@ -69,9 +69,7 @@ class WsApi:
     @app.route(_ROOT, methods=["POST"])
     def deposit(self, request: Request) -> Deferred[bytes]:
         """Store events; answers with their ids once all are stored."""
-        key = request.getHeader("idempotency-key")
-        if key is not None and not _KEY.fullmatch(key):
-            raise BadQuery("'Idempotency-Key' takes 1 to 64 of A-Z, a-z, 0-9, _ and -")
+        key = _key(request)
         deposit = _reader(request)(cast("BinaryIO", request.content).read())
 
         def stored(ids: list[str]) -> bytes:
@@ -158,6 +156,16 @@ class WsApi:
         # The outlet has aborted the connection; finishing the answer would make it look complete.
         self._log.failure("an answer was cut short", failure)
         return request.notifyFinish().addErrback(lambda reason: None)
+
+
+def _key(request: Request) -> str | None:
+    """The idempotency key, if there is one."""
+    key = request.getHeader(b"idempotency-key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise BadQuery("'Idempotency-Key' takes 1 to 64 of A-Z, a-z, 0-9, _ and -")
+    return key.decode()
 
 
 def _reader(request: Request) -> Callable[[bytes], Deposit]:
