@@ -40,6 +40,7 @@ setup(
     # which must have no __init__.py (it is a folder of Twisted's own package).
     packages=[
         "kpiggybank",
+        "kpiggybank.outgoing",
         "kpiggybank.stores",
         "kpiggybank.web",
         "twisted.plugins",

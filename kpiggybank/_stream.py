@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -12,16 +12,14 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from kpiggybank._bodies import Silence, abort
+from kpiggybank.outgoing.bodies import Silence, abort
+from kpiggybank.outgoing.lines import LineCutter, LineTooLong
 
 #: The server sends at least an empty line in so many seconds.
 HEARTBEAT_SECONDS = 15.0
 
 #: Silence after which the connection counts as dead: three heartbeats lost.
 SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
-
-#: Bytes of one line at the most.
-LINE_BYTES = 16 * 2**20
 
 
 class StreamEnded(Exception):
@@ -40,41 +38,6 @@ class StreamEnded(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason} (cursor {self.cursor})"
-
-
-class LineTooLong(Exception):
-    """More bytes came without an end of line than one line may have."""
-
-
-@attrs.define(eq=False)
-class LineCutter:
-    r"""Cuts bytes that come in pieces of any size into lines that end with LF or CR LF.
-
-    It works on bytes, so a character split between two pieces comes out whole; and on a buffer that
-    only grows, so a long line in many small pieces costs no more than its length.
-    """
-
-    _limit: int = LINE_BYTES
-    _rest: bytearray = attrs.field(factory=bytearray, init=False, repr=False)
-
-    def cut(self, piece: bytes) -> Iterator[bytes]:
-        """Take the next piece, and give each line that it completes, without its end.
-
-        Raises:
-            LineTooLong: after the lines before it were given.
-        """
-        *ends, rest = piece.split(b"\n")
-        for end in ends:
-            self._add(end)
-            line = bytes(self._rest).removesuffix(b"\r")
-            self._rest = bytearray()
-            yield line
-        self._add(rest)
-
-    def _add(self, part: bytes) -> None:
-        if len(self._rest) + len(part) > self._limit:
-            raise LineTooLong(f"a line has more than {self._limit} bytes")
-        self._rest += part
 
 
 @attrs.define(eq=False)

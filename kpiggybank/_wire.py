@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
 import attrs
 import msgspec
-from hyperlink import URL
 from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
-from kpiggybank._bodies import read_body
+from kpiggybank.outgoing.bodies import read_body
+from kpiggybank.outgoing.places import request_url
 
 T = TypeVar("T")
-
-DEFAULT_PORT = 3000
 
 #: Requests under way at once; further ones wait for their turn. Without a limit, a loop over a
 #: thousand events would open a thousand sockets, which is all that a process usually may have.
@@ -111,7 +108,7 @@ class Wire:
         # No redirects: they would turn a POST into a GET, or lead elsewhere unnoticed.
         request: Deferred[IResponse] = self._treq.request(
             method,
-            _AddressURL.from_text(url) if "[" in url else url,
+            request_url(url),
             unbuffered=True,
             allow_redirects=False,
             reactor=self._clock,
@@ -129,53 +126,6 @@ class Wire:
         except (ResponseFailed, PotentialDataLoss):
             reason = "the connection was cut in the middle of it"
             raise RequestFailed(response.code, "incomplete answer", reason) from None
-
-
-def base_url(host: str, port: int | None) -> str:
-    """The URL of a server, without a slash at its end, from a host and a port or from a URL.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    given_url = "://" in host
-    if given_url and port is not None:
-        raise ValueError("a URL carries its port itself: give one or the other")
-    if given_url:
-        url = host
-    else:
-        url = f"http://{_bracketed(host)}:{DEFAULT_PORT if port is None else port}"
-    try:
-        parts = URL.from_text(url)
-    except ValueError:
-        parts = URL()
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.host
-        or not 0 < (parts.port or 0) < 2**16
-        or parts.userinfo
-        or any(mark in url for mark in "?# \t\r\n")
-        or (parts.path and not given_url)
-    ):
-        # The text is not in the message: what stands before an @ is a password.
-        raise ValueError("the server must be a host, or a URL like http://host:port/path")
-    return url.rstrip("/")
-
-
-class _AddressURL(URL):
-    """A URL with an IPv6 address for its host, which hyperlink takes for a name (its issue 68)."""
-
-    def to_uri(self) -> URL:
-        """The URL with everything but its host encoded for the wire."""
-        return URL.to_uri(self.replace(host="name")).replace(host=self.host)
-
-
-def _bracketed(host: str) -> str:
-    if ":" not in host or host.startswith("["):
-        return host
-    try:
-        return f"[{ipaddress.IPv6Address(host)}]"
-    except ValueError:
-        raise ValueError("give host and port as two arguments, or as a URL") from None
 
 
 def _no_answer(result: object, seconds: float) -> NoReturn:

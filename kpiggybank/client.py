@@ -16,10 +16,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
-from kpiggybank._bodies import BytesProducer
-from kpiggybank._connections import Connections
 from kpiggybank._stream import ChangeStream, StreamEnded
-from kpiggybank._wire import REQUESTS_AT_ONCE, RequestFailed, Wire, base_url
+from kpiggybank._wire import REQUESTS_AT_ONCE, RequestFailed, Wire
+from kpiggybank.outgoing.bodies import BytesProducer
+from kpiggybank.outgoing.connections import Connections
+from kpiggybank.outgoing.places import base_url
 
 __all__ = ["AlreadyFollowing", "ClientClosed", "KPIggyBank", "RequestFailed", "StreamEnded"]
 
@@ -27,6 +28,7 @@ T = TypeVar("T")
 Event = Mapping[str, Any]
 Callback = Callable[[Any], object]
 
+DEFAULT_PORT = 3000
 TIMEOUT_SECONDS = 30.0
 
 _EVENTS = "/wsapi/interaction_data"
@@ -125,7 +127,7 @@ class KPIggyBank:
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout must be above zero seconds, not {timeout!r}")
-        url = base_url(host, port)
+        url = base_url(host, port, DEFAULT_PORT)
         if reactor is None:
             # Here and not above: importing it installs it, which is the program's own decision.
             from twisted.internet import reactor

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kpiggybank._stream import LineCutter, LineTooLong
 from kpiggybank.client import (
     AlreadyFollowing,
 )
+from kpiggybank.outgoing.lines import LineCutter, LineTooLong
 from tests.client_stage import LINE, Stage, failure_of, line, success_of
 
 

@@ -10,10 +10,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from kpiggybank.bank import Bank, Mint
+from kpiggybank.bank import Bank
 from kpiggybank.events import Change, Event, from_json
 from kpiggybank.feed import CHANGES_AT_ONCE, Bell, Feed, Follower
 from kpiggybank.interfaces import InvalidCursor
+from kpiggybank.mint import Mint
 from kpiggybank.stores.memory import MemoryStore
 
 

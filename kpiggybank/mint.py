@@ -1,0 +1,39 @@
+"""Ids as the server makes them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from secrets import randbits
+
+import attrs
+
+_MINTED = re.compile("[0-9a-f]{28}")
+
+
+@attrs.define(eq=False)
+class Mint:
+    """Makes ids: 28 hexadecimal digits, unique, and in order of time.
+
+    The first 12 digits are the milliseconds since 1970, the others begin at random in each
+    millisecond and count up within it. An id is always greater than the one before, also when the
+    clock is set back, so that the index of ids grows at its end only: random ids make a store of a
+    million events several times slower.
+    """
+
+    _now: Callable[[], float] = time.time
+    _last: int = -1
+
+    def __call__(self) -> str:
+        """The next id."""
+        fresh = (int(self._now() * 1000) << 64) | randbits(63)
+        if fresh >> 64 <= self._last >> 64:
+            fresh = self._last + 1
+        self._last = fresh
+        return f"{fresh:028x}"
+
+
+def is_minted(id: str) -> bool:
+    """Whether an id looks like those of `Mint`, which nobody else has used before."""
+    return _MINTED.fullmatch(id) is not None
