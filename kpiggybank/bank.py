@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from kpiggybank.events import Change, Deposit, Event, EventPage, Page, Range
+from kpiggybank.events import Deposit, Event, EventPage, Page, Range
 from kpiggybank.feed import Feed, Follower
-from kpiggybank.interfaces import IEventBank
+from kpiggybank.interfaces import IChangeNotifier, IEventBank
 from kpiggybank.mint import Mint
 from kpiggybank.shield import shield
 
@@ -20,7 +20,7 @@ class Bank:
     """Takes deposits, answers for ranges, and tells followers: everything but HTTP.
 
     Args:
-        store: an open store.
+        store: keeps the events; it need not be open yet.
         clock: for the patience of followers.
         mint: makes the ids of events that come without an idempotency key.
     """
@@ -29,6 +29,10 @@ class Bank:
     _clock: IReactorTime
     _mint: Callable[[], str] = attrs.field(factory=Mint)
     _feed: Feed = attrs.field(factory=Feed)
+
+    def __attrs_post_init__(self) -> None:
+        if IChangeNotifier.providedBy(self._store):
+            IChangeNotifier(self._store).notify(self._feed.ring)
 
     def deposit(self, deposit: Deposit, key: str | None = None) -> Deferred[list[str]]:
         """Store what a request brought; fires with the ids, in order, once all of it is durable.
@@ -50,7 +54,7 @@ class Bank:
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
         events = [Event(id, *draft) for id, draft in zip(ids, deposit.drafts, strict=True)]
 
-        def stored(changes: Sequence[Change]) -> list[str]:
+        def stored(_: None) -> list[str]:
             self._feed.ring()
             return ids
 

@@ -10,7 +10,7 @@ and changes nothing else: an append that was cancelled may still be stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
@@ -59,20 +59,20 @@ class IEventStore(Interface):
     def describe() -> str:
         """Where the events are, in a few words for the operator; never a password."""
 
-    def append(events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[Sequence[Change]]:
-        """Store events durably, all or none.
+    def append(events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[None]:
+        """Store events durably, all or none; fires once they are durable.
 
-        Fires, once they are durable, with a change for each event in the same order. If all the ids
-        are there already, with the same events by value, this is a repeat: it stores nothing and
-        fires with the changes of the first time. A store that can stop half-way completes such a
-        piece when it is repeated; the others refuse it as a conflict.
+        If all the ids are there already, with the same events by value, this is a repeat: it stores
+        nothing and fires all the same. A store that can stop half-way completes such a piece when
+        it is repeated; the others refuse it as a conflict.
 
         Args:
             events: may be empty.
             absent: ids that must not be there.
 
         Fails with `IdConflict` when an id is taken by another event or one of `absent` is there,
-        and with `StoreUnavailable`; nothing that then is in the store was acknowledged.
+        and with `StoreUnavailable`; nothing that then is in the store was acknowledged. Fails with
+        `InvalidEvent` for an event that this store could never take.
         """
 
     def read(span: Range, page: Page) -> Deferred[EventPage]:
@@ -91,13 +91,18 @@ class IEventStore(Interface):
 
 
 class IChangeHistory(Interface):
-    """Can tell what was stored since a cursor, in the order of arrival."""
+    """Can tell what was stored since a cursor.
+
+    A store on one machine tells changes in the order of arrival. One of several machines has no
+    such order: it tells each change once, in an order of its own that cursors keep to.
+    """
 
     def changes(since: str, limit: int) -> Deferred[Sequence[Change]]:
-        """Fire with the oldest `limit` changes, or fewer, after a cursor; empty if there are none.
+        """Fire with the next `limit` changes, or fewer, after a cursor; empty if there are none.
 
-        Handing the last change's cursor back continues without a gap or a repeat. Fails with
-        `InvalidCursor` and `StoreUnavailable`.
+        All that was acknowledged here before the call counts as there. Handing the last change's
+        cursor back continues without a gap or a repeat. Fails with `InvalidCursor` and
+        `StoreUnavailable`.
         """
 
     def last() -> Deferred[str]:
@@ -106,6 +111,13 @@ class IChangeHistory(Interface):
 
 class IEventBank(IEventStore, IChangeHistory):
     """What `Bank` needs of a store: events and the history of their arrival."""
+
+
+class IChangeNotifier(Interface):
+    """Hears of events that were stored elsewhere: by another process, or on another machine."""
+
+    def notify(ring: Callable[[], None]) -> None:
+        """Call `ring` whenever there may be more changes than before; to be said before `open`."""
 
 
 class IDisposable(Interface):

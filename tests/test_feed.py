@@ -221,9 +221,7 @@ def test_deposit_rings_without_its_sender(clock: Clock, feed: Feed) -> None:
 
         go: Deferred[None]
 
-        def append(
-            self, events: Sequence[Event], absent: Sequence[str] = ()
-        ) -> Deferred[Sequence[Change]]:
+        def append(self, events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[None]:
             """Store them later."""
             self.go = Deferred()
             return self.go.addCallback(lambda _: self._append(events, absent))

@@ -9,11 +9,11 @@ from pytest_twisted import ensureDeferred
 from kpiggybank.events import Range
 from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores.memory import MemoryStore
-from tests.feed_contract import events
+from tests.feed_contract import ArrivalContract, events
 from tests.store_contract import StoreContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, ArrivalContract):
     """The contract on a memory store."""
 
     def make_store(self, folder: Path) -> IEventBank:

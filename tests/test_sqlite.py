@@ -18,11 +18,11 @@ from kpiggybank.events import Range
 from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
 from kpiggybank.stores import sqlite_file
 from kpiggybank.stores.sqlite import SQLiteStore
-from tests.feed_contract import event, events, read_all
+from tests.feed_contract import ArrivalContract, event, events, read_all, stored
 from tests.store_contract import StoreContract
 
 
-class TestSQLiteStore(StoreContract):
+class TestSQLiteStore(StoreContract, ArrivalContract):
     """The contract on a file."""
 
     def make_store(self, folder: Path) -> IEventBank:
@@ -50,7 +50,7 @@ async def test_events_and_cursors_outlive_the_store(path: Path) -> None:
     """A restart changes neither events nor what cursors mean, and goes on numbering."""
     store = SQLiteStore(reactor, str(path))
     await store.open()
-    first = await store.append(events([2, 1, 2**64]))
+    first = await stored(store, events([2, 1, 2**64]))
     await store.close()
 
     store = SQLiteStore(reactor, str(path))
@@ -154,7 +154,7 @@ async def test_failed_write_is_no_ack(path: Path) -> None:
         with pytest.raises(StoreUnavailable):
             await append
     store._file._writer.set_commit_hook(None)
-    changes = await store.append([event("kept", 2)])
+    changes = await stored(store, [event("kept", 2)])
     assert [e.id for e in await read_all(store)] == ["kept"]
     assert await store.last() == changes[0].cursor
     await store.close()

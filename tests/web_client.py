@@ -153,13 +153,11 @@ class StagedStore(MemoryStore):
     hold: Deferred[None] | None = None
     calls: int = 0
 
-    def append(
-        self, events: Sequence[Event], absent: Sequence[str] = ()
-    ) -> Deferred[Sequence[Change]]:
+    def append(self, events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[None]:
         """Append, later perhaps."""
-        changes = self._staged(lambda: MemoryStore.append(self, events, absent))
+        stored = self._staged(lambda: MemoryStore.append(self, events, absent))
         hold = self.hold
-        return changes if hold is None else hold.addCallback(lambda _: changes)
+        return stored if hold is None else hold.addCallback(lambda _: stored)
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """Read, perhaps."""

@@ -58,7 +58,7 @@ class DummyStore:
         """A warning rather than a place."""
         return "dummy (nothing is kept; answers are made up)"
 
-    def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[Seq[Change]]:
+    def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[None]:
         """Accept anything; no id is ever taken."""
         return execute(self._append, events)
 
@@ -86,14 +86,11 @@ class DummyStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
 
-    def _append(self, events: Seq[Event]) -> Seq[Change]:
+    def _append(self, events: Seq[Event]) -> None:
         self._check_open()
-        changes = []
         for event in events:
             self._number += 1
-            changes.append(Change(self._sequence.cursor(self._number), event))
-        self._newest.extend(changes)
-        return changes
+            self._newest.append(Change(self._sequence.cursor(self._number), event))
 
     def _span(self, span: Range) -> Seq[int]:
         """The places of a range among the made-up events, ascending."""

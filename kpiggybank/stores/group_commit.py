@@ -11,33 +11,39 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+
+
+def _weightless(item: object) -> float:
+    return 0
 
 
 @attrs.define(eq=False)
-class GroupCommit(Generic[Item, Result]):
+class GroupCommit(Generic[Item]):
     """Hands items to a slow write in groups, one group at a time.
 
     What is submitted in one turn of the reactor goes together; what arrives while a write is under
     way goes together in the next one. There is no timer: a lone item goes at the end of its turn.
 
     Args:
-        write: stores a group; fires with one outcome for each item, in order, which is a result or
-            the failure of that item alone. If the write itself fails, each item of the group does.
+        write: stores a group; fires with an outcome for each item, in order, which is None or the
+            failure of that item alone. If the write itself fails, each item of the group does.
         clock: tells when a turn ends.
+        weigh: the weight of an item. A group weighs 1 at the most, unless it is a single item.
     """
 
-    _write: Callable[[Sequence[Item]], Deferred[Sequence[Result | Failure]]]
+    _write: Callable[[Sequence[Item]], Deferred[Sequence[Failure | None]]]
     _clock: IReactorTime
-    _waiting: list[tuple[Item, Deferred[Result]]] = attrs.field(factory=list)
+    _weigh: Callable[[Item], float] = _weightless
+    #: The items in their order, each with who waits for its outcome.
+    _waiting: dict[Deferred[None], Item] = attrs.field(factory=dict)
     _busy: bool = False  # a write is under way, or begins at the end of this turn
     _untold: int = 0  # groups that are written and whose outcomes are being told
     _idle: list[Deferred[None]] = attrs.field(factory=list)
 
-    def submit(self, item: Item) -> Deferred[Result]:
-        """Have an item written; fires with its outcome. Cancelling does not stop the write."""
-        outcome: Deferred[Result] = Deferred()
-        self._waiting.append((item, outcome))
+    def submit(self, item: Item) -> Deferred[None]:
+        """Have an item written; fires when it is. Cancelling does not stop a write under way."""
+        outcome: Deferred[None] = Deferred(self._withdraw)
+        self._waiting[outcome] = item
         if not self._busy:
             self._busy = True
             self._clock.callLater(0, self._begin)
@@ -50,26 +56,40 @@ class GroupCommit(Generic[Item, Result]):
         self._idle.append(Deferred())
         return self._idle[-1]
 
-    def _begin(self) -> None:
-        group, self._waiting = self._waiting, []
-        written = self._write([item for item, _ in group])
-        written.addErrback(lambda failure: [failure] * len(group))
-        written.addCallback(self._tell, group)
+    def _withdraw(self, outcome: Deferred[None]) -> None:
+        # Nobody waits for it any more; if its write has begun, that goes on.
+        self._waiting.pop(outcome, None)
 
-    def _tell(
-        self, outcomes: Sequence[Result | Failure], group: Sequence[tuple[Item, Deferred[Result]]]
-    ) -> None:
+    def _begin(self) -> None:
+        waiters: list[Deferred[None]] = []
+        group: list[Item] = []
+        weight = 0.0
+        for waiter, item in self._waiting.items():
+            weight += self._weigh(item)
+            if group and weight > 1:
+                break
+            waiters.append(waiter)
+            group.append(item)
+        for waiter in waiters:
+            del self._waiting[waiter]
+        written = self._write(group) if group else succeed([])
+        written.addErrback(lambda failure: [failure] * len(group))
+        written.addCallback(self._tell, waiters)
+
+    def _tell(self, outcomes: Sequence[Failure | None], waiters: Sequence[Deferred[None]]) -> None:
         self._untold += 1
         # The next write begins first: it need not wait until all these answers are made.
         if self._waiting:
             self._begin()
         else:
             self._busy = False
-        for (_, waiter), outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, Failure):
-                waiter.errback(outcome)
+        for waiter, outcome in zip(waiters, outcomes, strict=True):
+            if waiter.called:  # cancelled in the meantime
+                continue
+            if outcome is None:
+                waiter.callback(None)
             else:
-                waiter.callback(outcome)
+                waiter.errback(outcome)
         self._untold -= 1
         if not self._busy and not self._untold:
             idle, self._idle = self._idle, []

@@ -66,7 +66,7 @@ class MemoryStore:
         """A warning rather than a place."""
         return "memory (nothing is kept when the server stops)"
 
-    def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[Seq[Change]]:
+    def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[None]:
         """See `IEventStore.append`."""
         return execute(self._append, events, absent)
 
@@ -94,7 +94,7 @@ class MemoryStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
 
-    def _append(self, events: Seq[Event], absent: Seq[str]) -> Seq[Change]:
+    def _append(self, events: Seq[Event], absent: Seq[str]) -> None:
         self._check_open()
         if any(id in self._numbers for id in absent):
             raise IdConflict("the key came with other events before")
@@ -107,7 +107,6 @@ class MemoryStore:
                 number = len(self._arrivals)
                 self._numbers[event.id] = number
                 insort(self._keys, (sortable(event.timestamp), number))
-        return [self._change(self._numbers[event.id]) for event in events]
 
     def _has(self, event: Event) -> bool:
         return same_value(self._get(event.id).json, event.json)

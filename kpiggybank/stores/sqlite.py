@@ -47,7 +47,7 @@ class SQLiteStore:
     _writing: ThreadPool = attrs.field(factory=lambda: ThreadPool(1, 1, "kpiggybank write"))
     _reading: ThreadPool = attrs.field(factory=lambda: ThreadPool(0, READERS, "kpiggybank read"))
     _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(READERS))
-    _appends: GroupCommit[Append, Seq[Change]] = attrs.field(init=False)
+    _appends: GroupCommit[Append] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._appends = GroupCommit(
@@ -92,7 +92,7 @@ class SQLiteStore:
         """See `IDisposable.destroy`."""
         return self._in_thread(self._reactor.getThreadPool(), self._delete)
 
-    def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[Seq[Change]]:
+    def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[None]:
         """See `IEventStore.append`."""
         if not self._usable:
             return fail(StoreUnavailable("the store is not open"))

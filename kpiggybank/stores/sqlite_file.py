@@ -88,8 +88,8 @@ class DatabaseFile:
         # Last: closing any descriptor of the file drops the locks SQLite holds on it.
         os.close(self._lock)
 
-    def write(self, group: Seq[Append]) -> Seq[Seq[Change] | Failure]:
-        """Write a group of appends in one synced transaction; an outcome for each.
+    def write(self, group: Seq[Append]) -> Seq[Failure | None]:
+        """Write a group of appends in one synced transaction; the failure of each, if any.
 
         Raises:
             StoreUnavailable: nothing of the group was stored.
@@ -107,7 +107,7 @@ class DatabaseFile:
                 raise
         return outcomes
 
-    def _insert(self, append: Append) -> Seq[Change] | Failure:
+    def _insert(self, append: Append) -> Failure | None:
         if self._there(append.absent):
             return Failure(IdConflict("the key came with other events before"))
         first = self._newest + 1
@@ -122,26 +122,23 @@ class DatabaseFile:
             self._writer.execute("DELETE FROM event WHERE seq >= ?", (first,))
             return self._repeat(append.events)
         self._newest += len(rows)
-        return [
-            Change(self._sequence.cursor(seq), event)
-            for seq, event in enumerate(append.events, first)
-        ]
+        return None
 
-    def _repeat(self, events: Seq[Event]) -> Seq[Change] | Failure:
+    def _repeat(self, events: Seq[Event]) -> Failure | None:
         there = self._there([event.id for event in events])
         # The file is written all or nothing: a list of which only a part is there is another list.
         if len(there) == len(events) and all(
-            same_value(there[event.id][1], event.json) for event in events
+            same_value(there[event.id], event.json) for event in events
         ):
-            return [Change(self._sequence.cursor(there[event.id][0]), event) for event in events]
+            return None
         return Failure(IdConflict("the id is taken by another event"))
 
-    def _there(self, ids: Seq[str]) -> dict[str, tuple[int, bytes]]:
-        """Which of these ids are taken: by which sequence and event."""
+    def _there(self, ids: Seq[str]) -> dict[str, bytes]:
+        """Which of these ids are taken, and by which event."""
         found = {}
         for id in ids:
-            for seq, _, _, json in self._writer.execute(_COLUMNS + "id = ?", (id,)):
-                found[id] = (seq, json)
+            for _, _, _, json in self._writer.execute(_COLUMNS + "id = ?", (id,)):
+                found[id] = json
         return found
 
     def read(self, span: Range, page: Page) -> EventPage:
