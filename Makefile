@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+POUCHDB := 4.2.0
 BUILD_FILES := setup.py pyproject.toml kpiggybank/__init__.py
 
 .PHONY: run test demo bench clean
@@ -20,7 +21,7 @@ run: export DB_BACKEND ?= sqlite
 run: $(VENV)/installed
 	exec $(BIN)/twistd -n --pidfile= kpiggybank
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(VENV)/pouchdb/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -51,3 +52,12 @@ $(VENV)/installed: $(VENV)/made $(BUILD_FILES)
 $(VENV)/installed-dev: $(VENV)/made $(BUILD_FILES)
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/installed
+
+# A server that speaks CouchDB's protocol, for the tests. They do without it where there is no npm.
+$(VENV)/pouchdb/installed: $(VENV)/made
+	@if command -v npm >/dev/null; then \
+	    npm install --prefix $(VENV)/pouchdb --no-audit --no-fund --loglevel=error \
+	        pouchdb-server@$(POUCHDB) && touch $@; \
+	else \
+	    echo "There is no npm: the tests that need pouchdb-server are skipped"; \
+	fi

@@ -42,6 +42,7 @@ setup(
         "kpiggybank",
         "kpiggybank.outgoing",
         "kpiggybank.stores",
+        "kpiggybank.stores.couchdb",
         "kpiggybank.web",
         "twisted.plugins",
     ],

@@ -80,6 +80,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or float(text) == 0:
+        raise ValueError(text)
+    return float(text)
+
+
+_SECONDS = "seconds above 0, up to 9999"
 _ADDRESS = r"[^\s\x00]+"
 
 SETTINGS = (
@@ -90,8 +97,20 @@ SETTINGS = (
         "couchdb, sqlite, memory or dummy",
         _choice("couchdb", "sqlite", "memory", "dummy"),
     ),
-    Setting("DB_HOST", "127.0.0.1", "CouchDB's host", "a host", _matching(_ADDRESS)),
-    Setting("DB_PORT", "5984", "CouchDB's port", "a whole number from 0 to 65535", _port),
+    Setting(
+        "DB_HOST",
+        "127.0.0.1",
+        "CouchDB's host, or its URL, such as https://couch.example:6984",
+        "a host or a URL",
+        _matching(_ADDRESS),
+    ),
+    Setting(
+        "DB_PORT",
+        "5984",
+        "CouchDB's port; a URL carries its own",
+        "a whole number from 0 to 65535",
+        _port,
+    ),
     Setting(
         "DB_NAME",
         "bid_kpi",
@@ -101,6 +120,27 @@ SETTINGS = (
     ),
     Setting("DB_USER", "kpiggybank", "CouchDB's user", "a name", str, empty=True),
     Setting("DB_PASS", "kpiggybank", "that user's password", "a text", str, empty=True),
+    Setting(
+        "DB_CONNECT_TIMEOUT",
+        "2",
+        "seconds in which CouchDB must accept a connection",
+        _SECONDS,
+        _seconds,
+    ),
+    Setting(
+        "DB_ANSWER_TIMEOUT",
+        "4",
+        "seconds in which an answer of CouchDB must begin, and that it may be silent within",
+        _SECONDS,
+        _seconds,
+    ),
+    Setting(
+        "DB_TOTAL_TIMEOUT",
+        "4.5",
+        "seconds that CouchDB has for anything before we answer 503",
+        _SECONDS,
+        _seconds,
+    ),
     Setting("HOST", "127.0.0.1", "the address to listen at", "an address", _matching(_ADDRESS)),
     Setting(
         "PORT",
@@ -143,6 +183,9 @@ class Config:
     db_name: str
     db_user: str
     db_pass: str = attrs.field(repr=False)
+    db_connect_timeout: float
+    db_answer_timeout: float
+    db_total_timeout: float
     host: str
     port: int
     listen: str

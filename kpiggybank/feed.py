@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from kpiggybank.events import Change
-from kpiggybank.interfaces import IChangeHistory
+from kpiggybank.interfaces import IChangeHistory, StoreUnavailable
 
 #: Changes that a follower reads at once: the memory that a slow one costs.
 CHANGES_AT_ONCE = 200
@@ -122,14 +122,17 @@ class Follower:
     async def more(self, patience: float) -> Sequence[Change]:
         """The next changes, at most `CHANGES_AT_ONCE`; waits for them where there are none.
 
-        Empty after `patience` seconds of silence, or when the feed has ended. Raises
-        `StoreUnavailable`.
+        Empty after `patience` seconds of silence, or when the feed has ended. A store that cannot
+        answer is silent: it is asked again when the bell rings, or when this is called again.
         """
         deadline = self._clock.seconds() + patience
         while not self._feed.ended:
             # Muffled before reading: what arrives during the read rings again.
             self._bell.muffle()
-            changes = await self._history.changes(self._cursor, CHANGES_AT_ONCE)
+            try:
+                changes = await self._history.changes(self._cursor, CHANGES_AT_ONCE)
+            except StoreUnavailable:
+                changes = ()
             if changes:
                 self._cursor = changes[-1].cursor
                 return changes

@@ -47,12 +47,14 @@ class IEventStore(Interface):
     def open() -> Deferred[None]:
         """Make ready, creating what is missing; to be called once, before anything else.
 
-        Fails with `StoreUnavailable`, whose text is one line that says what to do.
+        Waits for a server that is not there. Fails with `StoreUnavailable`, whose text is one line
+        that says what to do, where waiting is of no use.
         """
 
     def close() -> Deferred[None]:
         """Fire when every append made so far has been answered and all resources are given back.
 
+        Ends an `open` that waits for something outside of this process.
         Later calls of anything but `close` fail with `StoreUnavailable`.
         """
 

@@ -23,7 +23,7 @@ from kpiggybank import logs
 from kpiggybank.bank import Bank
 from kpiggybank.config import SETTINGS, Config, ConfigError, Setting
 from kpiggybank.interfaces import IEventBank, StoreUnavailable
-from kpiggybank.stores import NAMES, open_store
+from kpiggybank.stores import open_store
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -57,9 +57,6 @@ class Options(UsageOptions):
             self.config = Config.from_environ(os.environ, self)
         except ConfigError as error:
             _refuse(str(error))
-        backend = self.config.db_backend
-        if backend not in NAMES:
-            _refuse(f"DB_BACKEND={backend} has no adapter yet; use {', '.join(NAMES)}")
 
 
 @attrs.define(eq=False, slots=False)
@@ -83,6 +80,7 @@ class BankService(Service):
     _observer: ILogObserver | None
     _port: IListeningPort | None = None
     _started: Deferred[None] | None = None
+    _stopping: bool = False
 
     _log = Logger()
 
@@ -110,6 +108,8 @@ class BankService(Service):
         self._log.debug("try: {example} {url}/wsapi/interaction_data", example=EXAMPLE, url=url)
 
     def _fail(self, failure: Failure) -> None:
+        if self._stopping:
+            return  # whatever it waited for was given up
         reason = failure.getErrorMessage()
         if failure.check(CannotListenError):
             reason = f"HOST and PORT, or LISTEN, take a free address of this machine: {reason}"
@@ -128,7 +128,10 @@ class BankService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._stopping = True
         if self._started is not None:
+            if self._port is None:
+                await self._store.close()  # it may wait for its server without end
             await self._started
         if self._port is not None:
             # The kernel has made connections that would be reset. Twisted accepts one in a turn,
@@ -161,7 +164,11 @@ def makeService(options: Options) -> BankService:
         endpoint = serverFromString(reactor, config.endpoint)
     except (ValueError, TypeError, KeyError, OSError) as error:
         _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
-    store = open_store(config, reactor)
+    try:
+        store = open_store(config, reactor)
+    except ValueError:
+        # What was given is not told: a URL may have a password in it.
+        _refuse("DB_HOST and DB_PORT take a host and its port, or a URL like https://host:port")
     bank = Bank(store, reactor)
     site = BankSite(WsApi(bank).resource, reactor)
     runner = options.parent if config.mode == "prod" else None

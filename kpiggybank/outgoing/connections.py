@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -93,5 +93,6 @@ class _WatchedEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         watching = _WatchingFactory(protocolFactory, self._connections)
+        cast(Any, protocolFactory).noisy = False  # it would log each connection's coming and going
         layered: Deferred[Any] = self._endpoint.connect(watching)
         return layered.addCallback(attrgetter("wrappedProtocol"))

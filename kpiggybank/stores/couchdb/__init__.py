@@ -1,0 +1,1 @@
+"""The store for several machines: a CouchDB, on one node or many."""

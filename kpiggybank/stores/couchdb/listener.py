@@ -1,0 +1,174 @@
+"""Listens to CouchDB's continuous `_changes`, as long as the store is open."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import ClassVar
+
+import attrs
+from twisted.application.internet import backoffPolicy
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from kpiggybank.events import Change
+from kpiggybank.interfaces import StoreUnavailable
+from kpiggybank.stores.couchdb.changes import HEARTBEAT_SECONDS, Lines, Row
+from kpiggybank.stores.couchdb.cursors import Seal
+from kpiggybank.stores.couchdb.ring import Memory, Ring
+from kpiggybank.stores.couchdb.server import Server
+
+#: For so many seconds at the most a reader waits for what was acknowledged to come by.
+SETTLE_SECONDS = 1.0
+
+#: A feed that was open for so many seconds had no trouble to begin with.
+STEADY_SECONDS = 10.0
+
+_pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6)
+
+
+class Superseded(Exception):
+    """Another listener has taken over."""
+
+
+@attrs.define(eq=False)
+class Listener:
+    """Puts every new change into a ring, and says so.
+
+    It resumes where it was when the feed ends, breaks or falls silent, with growing and random
+    pauses. What the feed repeats is told once.
+
+    Args:
+        clock: for pauses.
+        server: whose feed.
+        place: CouchDB's sequence to begin after.
+        ring: gets the changes.
+        memory: knows what was told.
+        seal: makes a cursor of CouchDB's sequence.
+        told: is called after there were new changes, or may have been.
+        check: is awaited before the feed is opened again; may raise `Superseded`.
+    """
+
+    _clock: IReactorTime
+    _server: Server
+    _place: str
+    _ring: Ring
+    _memory: Memory
+    _seal: Seal
+    _told: Callable[[], None]
+    _check: Callable[[], Awaitable[None]]
+    #: Whether the feed is open.
+    live: bool = attrs.field(default=False, init=False)
+    _running: Deferred[None] = attrs.field(init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+    #: What was acknowledged and has not come by yet: ids of documents, with numbers that grow.
+    _awaited: dict[str, int] = attrs.field(factory=dict, init=False)
+    _number: int = attrs.field(default=0, init=False)
+    _settling: list[tuple[int, Deferred[None]]] = attrs.field(factory=list, init=False)
+
+    _log: ClassVar[Logger] = Logger()
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        # What is cancelled in a request may come out as any error, which is no reason to go on.
+        self._stopped = True
+        self._running.cancel()
+        self._lose()
+
+    def expect(self, ids: Iterable[str]) -> None:
+        """Note that these documents were stored: what is read from now on must have them."""
+        self._number += 1
+        for id in ids:
+            if id not in self._memory:
+                self._awaited.pop(id, None)
+                self._awaited[id] = self._number
+
+    def settled(self) -> Deferred[None]:
+        """Fire when all that was expected until now has come by, or after `SETTLE_SECONDS`."""
+        if not self._awaited or not self.live:
+            return succeed(None)
+        settled: Deferred[None] = Deferred(lambda _: self._settling.remove(waiting))
+        waiting = (self._number, settled)
+        self._settling.append(waiting)
+
+        def give_up(_: object, seconds: float) -> None:
+            # Whatever the reason is, nobody else shall wait for these.
+            for id in [id for id, number in self._awaited.items() if number <= waiting[0]]:
+                del self._awaited[id]
+
+        return settled.addTimeout(SETTLE_SECONDS, self._clock, give_up)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            opened = self._clock.seconds()
+            try:
+                if failures:
+                    await self._check()
+                reason = await self._listen()
+            except StoreUnavailable as error:
+                reason = str(error)
+            except Superseded:
+                return
+            if self._stopped:
+                return
+            self._lose()
+            if self._clock.seconds() - opened > STEADY_SECONDS:
+                failures = 0
+            if failures == 0:
+                self._log.warn("CouchDB's feed was lost; trying again: {reason}", reason=reason)
+            failures += 1
+            await deferLater(self._clock, _pause(failures))
+
+    async def _listen(self) -> str:
+        response = await self._server.stream(
+            "/_changes",
+            {
+                "feed": "continuous",
+                "include_docs": True,
+                "heartbeat": int(HEARTBEAT_SECONDS * 1000),
+                "since": self._place,
+            },
+        )
+        lines = Lines(self._clock, self._take)
+        response.deliverBody(lines)
+        self.live = True
+        self._log.info("CouchDB's feed is open")
+        # Followers that read from CouchDB itself shall do so now.
+        self._told()
+        return await lines.ended
+
+    def _take(self, rows: Sequence[Row]) -> None:
+        news = False
+        for row in rows:
+            self._place = row.place
+            event = row.event
+            if row.deleted:
+                self._memory.forget(row.id)
+            elif event is not None:
+                if self._memory.is_new(row.place, row.id, row.arrival):
+                    self._ring.add(Change(self._seal.seal(row.place), event))
+                    news = True
+                self._awaited.pop(row.id, None)
+        self._settle(next(iter(self._awaited.values()), self._number + 1))
+        if news:
+            self._told()
+
+    def _lose(self) -> None:
+        self.live = False
+        self._settle(self._number + 1)
+
+    def _settle(self, oldest: int) -> None:
+        """Answer who waits for nothing that is as old as this number, or older."""
+        waiting, self._settling = self._settling, []
+        for number, settled in waiting:
+            if number < oldest:
+                settled.callback(None)
+            else:
+                self._settling.append((number, settled))

@@ -1,0 +1,217 @@
+"""CouchDB as a store of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, NoReturn, TypeVar
+
+import attrs
+from twisted.application.internet import backoffPolicy
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kpiggybank.events import Change, Event, EventPage, InvalidEvent, Page, Range
+from kpiggybank.interfaces import (
+    EventNotFound,
+    IChangeNotifier,
+    IDisposable,
+    IEventBank,
+    StoreUnavailable,
+)
+from kpiggybank.mint import Mint
+from kpiggybank.stores.couchdb.history import History, open_history
+from kpiggybank.stores.couchdb.listener import Superseded
+from kpiggybank.stores.couchdb.reading import count, find, read
+from kpiggybank.stores.couchdb.server import Refused, Server
+from kpiggybank.stores.couchdb.setup import prepare
+from kpiggybank.stores.couchdb.writing import Append, write
+from kpiggybank.stores.group_commit import GroupCommit
+
+#: Reads under way at once; further ones wait for their turn.
+READS_AT_ONCE = 32
+
+_TOO_LARGE = 413
+
+T = TypeVar("T")
+_pause = backoffPolicy(initialDelay=0.2, maxDelay=5.0, factor=1.5)
+
+
+def _nobody() -> None:
+    """Stands for a bell that nobody hears."""
+
+
+@implementer(IEventBank, IChangeNotifier, IDisposable)
+@attrs.define(eq=False)
+class CouchDBStore:
+    """Keeps events in one database of a CouchDB 3, on one node or many.
+
+    An append is answered after CouchDB confirmed each document of it (201). Appends of one reactor
+    turn, and those that arrive while CouchDB is busy, share a request. Any number of stores, in as
+    many processes, may share a database; each hears of what the others write.
+
+    Args:
+        reactor: for connections and time limits.
+        server: where the database is.
+    """
+
+    _reactor: Any
+    _server: Server
+    _told: Callable[[], None] = attrs.field(default=_nobody, init=False)
+    _history: History | None = attrs.field(default=None, init=False)
+    _opening: Deferred[None] | None = attrs.field(default=None, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _stamp: Mint = attrs.field(factory=Mint, init=False)
+    _turns: DeferredSemaphore = attrs.field(init=False)
+    _appends: GroupCommit[Append] = attrs.field(init=False)
+
+    _log: ClassVar[Logger] = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self._turns = DeferredSemaphore(READS_AT_ONCE)
+        self._appends = GroupCommit(
+            lambda group: Deferred.fromCoroutine(self._write(group)),
+            self._reactor,
+            lambda append: append.weight,
+        )
+
+    def describe(self) -> str:
+        """The kind of store and the database's URL."""
+        return f"couchdb, {self._server.url}"
+
+    def notify(self, ring: Callable[[], None]) -> None:
+        """See `IChangeNotifier.notify`."""
+        self._told = ring
+
+    def open(self) -> Deferred[None]:
+        """See `IEventStore.open`."""
+        self._opening = Deferred.fromCoroutine(self._open())
+        return self._opening
+
+    async def _open(self) -> None:
+        attempts = 0
+        try:
+            while True:
+                try:
+                    return await self._begin(await prepare(self._server))
+                except Refused:
+                    raise
+                except StoreUnavailable as error:
+                    if attempts == 0:
+                        self._log.warn(
+                            "waiting for CouchDB: {reason} (DB_BACKEND=sqlite needs no server)",
+                            reason=str(error),
+                        )
+                attempts += 1
+                await deferLater(self._reactor, _pause(attempts))
+        finally:
+            if self._history is None:
+                await self._server.close()
+
+    async def _begin(self, life: str) -> None:
+        self._history = await open_history(
+            self._reactor, self._server, life, self._told, self._check
+        )
+
+    async def _check(self) -> None:
+        """Make sure that all is there that we need, and that the database is the one it was."""
+        life = await prepare(self._server)
+        if self._history is not None and life != self._history.life:
+            self._log.warn("the database was deleted and made anew; old cursors are refused")
+            await self._begin(life)
+            raise Superseded
+
+    def close(self) -> Deferred[None]:
+        """See `IEventStore.close`."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+        await self._appends.drained()
+        if self._history is not None:
+            self._history.close()
+        await self._server.close()
+
+    def destroy(self) -> Deferred[None]:
+        """See `IDisposable.destroy`: deletes the database."""
+        return Deferred.fromCoroutine(self._destroy())
+
+    async def _destroy(self) -> None:
+        try:
+            await self._server.ask("DELETE", "", object, expected=(200, 202, 404))
+        finally:
+            await self._server.close()
+
+    def append(self, events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[None]:
+        """See `IEventStore.append`; fails with `StoreUnavailable` after the total time limit."""
+        try:
+            self._open_history()
+            append = Append.of(events, absent, self._stamp)
+        except (StoreUnavailable, InvalidEvent):
+            return fail()
+        stored = self._appends.submit(append)
+        return stored.addTimeout(self._server.patience, self._reactor, _not_confirmed)
+
+    def read(self, span: Range, page: Page) -> Deferred[EventPage]:
+        """See `IEventStore.read`."""
+        return self._in_turn(lambda history: read(self._server, history.places, span, page))
+
+    def get(self, id: str) -> Deferred[Event]:
+        """See `IEventStore.get`."""
+        return self._in_turn(lambda _: self._get(id))
+
+    async def _get(self, id: str) -> Event:
+        found = await find(self._server, [id])
+        if id not in found:
+            raise EventNotFound("there is no event of that id")
+        return found[id]
+
+    def count(self, span: Range) -> Deferred[int]:
+        """See `IEventStore.count`."""
+        return self._in_turn(lambda _: count(self._server, span))
+
+    def changes(self, since: str, limit: int) -> Deferred[Sequence[Change]]:
+        """See `IChangeHistory.changes`."""
+        try:
+            history = self._open_history()
+        except StoreUnavailable:
+            return fail()
+        return Deferred.fromCoroutine(history.changes(since, limit))
+
+    def last(self) -> Deferred[str]:
+        """See `IChangeHistory.last`."""
+        return self._in_turn(lambda history: history.last())
+
+    def _open_history(self) -> History:
+        if self._history is None or self._closed:
+            raise StoreUnavailable("the store is not open")
+        return self._history
+
+    def _in_turn(self, ask: Callable[[History], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
+        try:
+            history = self._open_history()
+        except StoreUnavailable:
+            return fail()
+        return self._turns.run(lambda: Deferred.fromCoroutine(ask(history)))
+
+    async def _write(self, group: Sequence[Append]) -> list[Failure | None]:
+        try:
+            outcomes, ids = await write(self._server, group)
+        except Refused as error:
+            if len(group) > 1:
+                # One of them may be what CouchDB does not take; that is nobody else's trouble.
+                return [(await self._write([append]))[0] for append in group]
+            if error.status == _TOO_LARGE:
+                return [Failure(InvalidEvent("an event is larger than this CouchDB takes"))]
+            return [Failure(error)]
+        if self._history is not None:
+            self._history.stored(ids)
+        return outcomes
+
+
+def _not_confirmed(result: object, seconds: float) -> NoReturn:
+    raise StoreUnavailable(f"CouchDB did not confirm the events within {seconds:g} s")
