@@ -53,6 +53,7 @@ setup(
     package_data={
         "kpiggybank": ["py.typed"],
         "kpiggybank.stores": ["schema.sql"],
+        "kpiggybank.stores.couchdb": ["by_time.js"],
     },
     include_package_data=False,
     zip_safe=False,

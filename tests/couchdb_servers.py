@@ -100,7 +100,7 @@ def pouchdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             pytest.fail(f"pouchdb-server is to be tested, and is not at {POUCHDB}")
         pytest.skip("pouchdb-server is not installed; `make test` does that where there is npm")
     folder = tmp_path_factory.mktemp("pouchdb")
-    place = Place("", "kpiggybank", "kpiggybank")
+    place = Place("", "keeper", "pass:w/rd")  # words that are nowhere else
     (folder / "config.json").write_text(json.dumps({"admins": {place.user: place.password}}))
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from kpiggybank import KPIggyBank
 from kpiggybank.sample import SignIns
+from tests.couchdb_servers import Place
 from tests.integration.daemon import Daemon, Pulse, reactor
 
 LOGINS = 1000
@@ -70,7 +71,25 @@ def as_texts(events: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(json.dumps(event, sort_keys=True) for event in events)
 
 
-async def bank_a_thousand_logins(daemon: Daemon) -> None:
+def in_order_of_arrival(heard: Sequence[Mapping[str, Any]], saved: Sequence[list[str]]) -> None:
+    """Holds if changes were told in the order in which their senders were answered."""
+    # Ids are made on arrival, in order of time.
+    ids = {id for one_after_the_other in saved for id in one_after_the_other}
+    assert [change["id"] for change in heard] == sorted(ids)
+    place = {change["id"]: place for place, change in enumerate(heard)}
+    for one_after_the_other in saved:
+        assert all(place[a] < place[b] for a, b in pairwise(one_after_the_other))
+
+
+def in_any_order(heard: Sequence[Mapping[str, Any]], saved: Sequence[list[str]]) -> None:
+    """Holds if each change was told once: all that a store of several machines promises."""
+    assert sorted(change["id"] for change in heard) == sorted(id for ids in saved for id in ids)
+
+
+async def bank_a_thousand_logins(
+    daemon: Daemon,
+    told: Callable[[Sequence[Mapping[str, Any]], Sequence[list[str]]], None] = in_order_of_arrival,
+) -> None:
     """Throw the sign-ins at a daemon, and hold it to all that it promises of them."""
     logins = SignIns(seed=20120801).take(LOGINS)
     client = KPIggyBank("127.0.0.1", daemon.port)
@@ -95,11 +114,7 @@ async def bank_a_thousand_logins(daemon: Daemon) -> None:
 
         await follower.heard(LOGINS)
         assert as_texts([change["doc"] for change in follower.changes]) == as_texts(logins)
-        # Ids are made on arrival, in order of time.
-        assert [change["id"] for change in follower.changes] == sorted(ids)
-        place = {change["id"]: place for place, change in enumerate(follower.changes)}
-        for one_after_the_other in saved:
-            assert all(place[a] < place[b] for a, b in pairwise(one_after_the_other))
+        told(follower.changes, saved)
 
         assert seconds <= LOGINS / EVENTS_PER_SECOND, f"{LOGINS / seconds:.0f} events a second"
         # Whoever would hear of one twice has heard of it by now.
@@ -135,6 +150,18 @@ async def test_thousand_logins_in_memory(tmp_path: Path) -> None:
     """A memory bank does all that, too, as long as it runs, and leaves no file."""
     async with Daemon(tmp_path, environ={"DB_BACKEND": "memory"}) as daemon:
         await bank_a_thousand_logins(daemon)
+        assert await daemon.terminate() == 0
+        assert (daemon.err, "Traceback" in daemon.out) == ("", False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_thousand_logins_in_couchdb(couchdb: Place, tmp_path: Path) -> None:
+    """A bank in CouchDB does all that, too, but for the order in which it tells of them."""
+    async with Daemon(tmp_path, environ=couchdb.environ) as daemon:
+        _, store = await daemon.listening()
+        assert store == f"couchdb, {couchdb.url}/{DATABASE}"
+        await bank_a_thousand_logins(daemon, in_any_order)
         assert await daemon.terminate() == 0
         assert (daemon.err, "Traceback" in daemon.out) == ("", False)
     assert list(tmp_path.iterdir()) == []

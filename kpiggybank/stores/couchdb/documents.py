@@ -3,13 +3,13 @@
 The event is the document: its fields are at the top level, `_id` is its id. Where CouchDB or the
 JavaScript of its views cannot hold all that an event is, the document has one more field, a note::
 
-    "kpiggybank": {"arrival": "01a2...", "json": "{'timestamp': 1.0}", "rest": 0}
+    "kpiggybank": {"arrival": "01a2...", "of": 1, "json": "{'timestamp': 1.0}", "rest": 0}
 
 `arrival` is there in every note: 28 hexadecimal digits in the order of arrival. An id that the
-server made is such a stamp itself; an event that its sender named gets a note. `json` is the exact
-text of an event that JavaScript would spoil (integers from 2**53, 1.0, ...); CouchDB itself keeps
-all of these but -0.0, pouchdb-server does not. `rest` is the timestamp less what JavaScript makes
-of it.
+server made is such a stamp itself; an event that its sender named gets a note, in which `of` says
+how many were appended together. `json` is the exact text of an event that JavaScript would spoil
+(integers from 2**53, 1.0, ...); CouchDB itself keeps all of these but -0.0, pouchdb-server does
+not. `rest` is the timestamp less what JavaScript makes of it.
 
 An id that begins with "_" is CouchDB's own business, so "_x" is the document "~_x".
 """
@@ -94,12 +94,13 @@ class Moment:
         return [self.time] if self.rest is None else [self.time, self.rest]
 
 
-def document(event: Event, stamp: Callable[[], str]) -> bytes:
+def document(event: Event, stamp: Callable[[], str], together: int = 1) -> bytes:
     """The document of an event, as JSON.
 
     Args:
         event: what to write.
         stamp: makes the stamp of an arrival.
+        together: how many events are appended with it, itself included.
 
     Raises:
         InvalidEvent: it is larger than CouchDB takes.
@@ -107,8 +108,11 @@ def document(event: Event, stamp: Callable[[], str]) -> bytes:
     fields = event.json
     head = b'{"_id":' + _encode(document_id(event.id))
     exact = _FRAGILE.search(fields) is None
-    if not exact or not is_minted(event.id):
-        note: dict[str, Any] = {"arrival": event.id if is_minted(event.id) else stamp()}
+    minted = is_minted(event.id)
+    if not exact or not minted:
+        note: dict[str, Any] = {"arrival": event.id}
+        if not minted:
+            note = {"arrival": stamp(), "of": together}
         if not exact:
             note["json"] = fields.decode()
             if rest := Moment.of(event.timestamp).rest:
@@ -127,6 +131,13 @@ def _without_note(fields: bytes) -> bytes:
     value = _decode(fields)
     value.pop(_NOTE, None)
     return _encode(value)
+
+
+def together_with(document: Mapping[str, Any]) -> int | None:
+    """How many events were appended with the one in a document; None where that is not known."""
+    note = _note(document)
+    of = None if note is None else note.get("of")
+    return of if isinstance(of, int) else None
 
 
 def event_in(document: Mapping[str, Any]) -> Event | None:

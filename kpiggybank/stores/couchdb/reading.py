@@ -25,6 +25,7 @@ from kpiggybank.stores.couchdb.documents import (
     event_id,
     event_in,
     exact_event,
+    together_with,
 )
 from kpiggybank.stores.couchdb.server import AnswerTooLarge, Server, encode
 from kpiggybank.stores.couchdb.setup import BY_TIME
@@ -66,9 +67,22 @@ class _Counts(msgspec.Struct):
     rows: list[_Count]
 
 
-async def find(server: Server, ids: Sequence[str]) -> dict[str, Event]:
+@attrs.frozen
+class Found:
+    """An event that is there.
+
+    Attributes:
+        event: itself.
+        together: how many were appended with it; None where that is not known.
+    """
+
+    event: Event
+    together: int | None
+
+
+async def find(server: Server, ids: Sequence[str]) -> dict[str, Found]:
     """The events of these ids, as far as they are there."""
-    found: dict[str, Event] = {}
+    found: dict[str, Found] = {}
     at_once, start = FETCHED_AT_ONCE, 0
     while start < len(ids):
         piece = ids[start : start + at_once]
@@ -84,7 +98,7 @@ async def find(server: Server, ids: Sequence[str]) -> dict[str, Event]:
             continue
         for row in answer.rows if answer is not None else ():
             if row.doc is not None and (event := event_in(row.doc)) is not None:
-                found[event.id] = event
+                found[event.id] = Found(event, together_with(row.doc))
         start += len(piece)
     return found
 
@@ -186,7 +200,7 @@ async def _rows(server: Server, query: Mapping[str, Any], limit: int) -> tuple[l
 async def _fetch(server: Server, document_ids: Sequence[str]) -> dict[str, Event]:
     """The events in these documents, by the documents' ids."""
     found = await find(server, [event_id(id) for id in document_ids])
-    return {document_id(id): event for id, event in found.items()}
+    return {document_id(id): one.event for id, one in found.items()}
 
 
 def _pack(seal: Seal, row: _Row) -> str:

@@ -168,7 +168,7 @@ class CouchDBStore:
         found = await find(self._server, [id])
         if id not in found:
             raise EventNotFound("there is no event of that id")
-        return found[id]
+        return found[id].event
 
     def count(self, span: Range) -> Deferred[int]:
         """See `IEventStore.count`."""

@@ -12,7 +12,7 @@ from kpiggybank.events import Event, same_value
 from kpiggybank.interfaces import IdConflict, StoreUnavailable
 from kpiggybank.mint import is_minted
 from kpiggybank.stores.couchdb.documents import document, document_id
-from kpiggybank.stores.couchdb.reading import find
+from kpiggybank.stores.couchdb.reading import Found, find
 from kpiggybank.stores.couchdb.server import Server
 
 #: Documents and bytes in one `_bulk_docs`, at the most; a single document may be larger.
@@ -37,7 +37,8 @@ class Append:
     @classmethod
     def of(cls, events: Sequence[Event], absent: Sequence[str], stamp: Callable[[], str]) -> Append:
         """An append with its documents made; raises `InvalidEvent`."""
-        return cls(events, absent, {event.id: document(event, stamp) for event in events})
+        count = len(events)
+        return cls(events, absent, {event.id: document(event, stamp, count) for event in events})
 
     @property
     def weight(self) -> float:
@@ -79,7 +80,7 @@ async def write(server: Server, group: Sequence[Append]) -> tuple[list[Failure |
         outcomes.append(trouble)
         if trouble is None:
             missing = [event for event in append.events if event.id not in there]
-            there.update((event.id, event) for event in missing)
+            there.update((event.id, Found(event, len(append.events))) for event in missing)
             new.update((event.id, append.documents[event.id]) for event in missing)
     taken: list[str] = []
     for piece in _pieces(new):
@@ -93,14 +94,18 @@ async def write(server: Server, group: Sequence[Append]) -> tuple[list[Failure |
     return outcomes, [document_id(id) for id in new]
 
 
-def _trouble(append: Append, there: Mapping[str, Event]) -> Failure | None:
+def _trouble(append: Append, there: Mapping[str, Found]) -> Failure | None:
     if any(id in there for id in append.absent):
         return Failure(IdConflict("the key came with other events before"))
-    if any(
-        event.id in there and not same_value(there[event.id].json, event.json)
-        for event in append.events
-    ):
-        return Failure(IdConflict("the id is taken by another event"))
+    for event in append.events:
+        found = there.get(event.id)
+        if found is None:
+            continue
+        if not same_value(found.event.json, event.json):
+            return Failure(IdConflict("the id is taken by another event"))
+        # A list of which only a part is there may have been cut short, or be a longer one.
+        if found.together not in (None, len(append.events)):
+            return Failure(IdConflict("the key came with other events before"))
     return None
 
 
