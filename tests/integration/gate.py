@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest_twisted
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.python.failure import Failure
 
 from tests.integration.daemon import reactor
@@ -35,13 +37,14 @@ class Gate(Factory):
     _listening: IListeningPort | None = None
     _passing: set[_Passing] = attrs.field(factory=set)
 
-    def open(self, certificate: PrivateCertificate | None = None) -> None:
-        """Listen, at the same port as before if there was one."""
+    def open(self, pem: Path | None = None) -> None:
+        """Listen at the same port as before if there was one, with the certificate for TLS."""
         place = {"interface": "127.0.0.1"}
-        if certificate is None:
+        if pem is None:
             listening = reactor.listenTCP(self.port, self, **place)
         else:
-            listening = reactor.listenSSL(self.port, self, certificate.options(), **place)
+            context = DefaultOpenSSLContextFactory(str(pem), str(pem), SSL.TLS_METHOD)
+            listening = reactor.listenSSL(self.port, self, context, **place)
         self._listening = listening
         self.port = listening.getHost().port
 
@@ -66,8 +69,9 @@ class _Passing(Protocol):
     _gone: Deferred[None] = attrs.field(factory=Deferred)
 
     def cut(self) -> Deferred[None]:
-        transport: Any = self.transport
-        transport.abortConnection()
+        if not self._gone.called:
+            transport: Any = self.transport
+            transport.abortConnection()
         return self._gone
 
     def connectionMade(self) -> None:

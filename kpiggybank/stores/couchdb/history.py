@@ -141,6 +141,11 @@ async def open_history(
     ring = Ring(cursors.seal(place))
     listener = Listener(clock, server, place, ring, memory, cursors, told, check)
     listener.start()
+    try:
+        await listener.opened()
+    except BaseException:
+        listener.stop()
+        raise
     return History(life, Seal("place", life), server, cursors, ring, listener)
 
 

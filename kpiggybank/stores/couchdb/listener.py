@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import attrs
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -21,6 +22,9 @@ from kpiggybank.stores.couchdb.server import Server
 
 #: For so many seconds at the most a reader waits for what was acknowledged to come by.
 SETTLE_SECONDS = 1.0
+
+#: CouchDB opens a feed at once; pouchdb-server says nothing before the first heartbeat.
+OPEN_SECONDS = 0.25
 
 #: A feed that was open for so many seconds had no trouble to begin with.
 STEADY_SECONDS = 10.0
@@ -61,6 +65,7 @@ class Listener:
     #: Whether the feed is open.
     live: bool = attrs.field(default=False, init=False)
     _running: Deferred[None] = attrs.field(init=False)
+    _opening: Deferred[None] | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     #: What was acknowledged and has not come by yet: ids of documents, with numbers that grow.
     _awaited: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -73,6 +78,13 @@ class Listener:
         """Begin to listen."""
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+    async def opened(self) -> None:
+        """Return when the feed is open for the first time, or after `OPEN_SECONDS`."""
+        if not self.live:
+            self._opening = Deferred()
+            with suppress(TimeoutError):
+                await self._opening.addTimeout(OPEN_SECONDS, self._clock)
 
     def stop(self) -> None:
         """Listen no more."""
@@ -139,6 +151,9 @@ class Listener:
         lines = Lines(self._clock, self._take)
         response.deliverBody(lines)
         self.live = True
+        opening, self._opening = self._opening, None
+        if opening is not None and not opening.called:
+            opening.callback(None)
         self._log.info("CouchDB's feed is open")
         # Followers that read from CouchDB itself shall do so now.
         self._told()
