@@ -8,79 +8,30 @@ comparable between machines.
 
 from __future__ import annotations
 
+import itertools
 import os
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import msgspec
 from twisted.internet.task import react
 
 from benchmarks.load import load
-from kpiggybank.sample import SignIns
+from benchmarks.servers import BANK, cpu_seconds, requests, server
 
 CONNECTIONS = 64
 SECONDS = 3.0
 ROUNDS = 5
 
 OK = [sys.executable, "-m", "benchmarks.ok_server"]
-BANK = [sys.executable, "-m", "twisted", "kpiggybank"]
-
-
-def requests() -> list[bytes]:
-    """Whole requests, as the sign-in server of the first KPIggyBank sends them."""
-    found = []
-    for event in SignIns(seed=1).take(500):
-        body = b"data=" + quote(msgspec.json.encode(event)).encode()
-        found.append(
-            b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            b"Content-Type: application/x-www-form-urlencoded\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
-    return found
-
-
-@contextmanager
-def server(command: list[str], core: int, **environ: str) -> Iterator[tuple[int, int]]:
-    """A server as a process of its own, on a core of its own: its port and process id."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        env={**os.environ, **environ},
-    )
-    try:
-        os.sched_setaffinity(process.pid, {core})
-        assert process.stdout is not None
-        for line in process.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                yield int(found[1]), process.pid
-                break
-        else:
-            raise RuntimeError(f"{command} did not start")
-    finally:
-        process.terminate()
-        process.communicate()
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used of its core so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measure(reactor: Any, port: int, pid: int) -> tuple[float, float]:
     """Requests a second, and microseconds of the server's CPU for each."""
     before = cpu_seconds(pid)
-    rate = await load(reactor, port, requests(), b"HTTP/1.1 201 ", CONNECTIONS, SECONDS)
+    posts = itertools.cycle(requests())
+    rate = await load(reactor, port, posts, b"HTTP/1.1 201 ", CONNECTIONS, SECONDS)
     return rate, (cpu_seconds(pid) - before) / (rate * SECONDS) * 1e6
 
 

@@ -21,6 +21,10 @@ from kpiggybank.stores.couchdb.server import AnswerTooLarge, Server
 #: So many of the documents that are there at the start are remembered as told.
 OLD_IDS = 10_000
 
+#: Of so many readers who catch up from CouchDB itself, the last so many ids are remembered.
+TRAILS = 32
+TRAIL_IDS = 5_000
+
 
 class _Answer(msgspec.Struct):
     """The answer of `_changes` that is not continuous."""
@@ -46,6 +50,8 @@ class History:
     _listener: Listener
     #: Reads of CouchDB under way, each with all who want the same.
     _reads: dict[tuple[str, int], list[Deferred[Sequence[Change]]]] = attrs.field(factory=dict)
+    #: What was told on the way to a place. A dead node makes CouchDB repeat some of it.
+    _trails: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     def close(self) -> None:
         """Listen no more."""
@@ -89,6 +95,8 @@ class History:
             outcome.callback(result)  # or fails, if the result is a failure
 
     async def _read(self, place: str, limit: int) -> Sequence[Change]:
+        trail = self._trails.get(place, ())
+        told = set(trail)
         at_once = limit
         while True:
             query = {"since": place, "limit": at_once, "include_docs": True}
@@ -99,15 +107,24 @@ class History:
                     raise
                 at_once = max(1, at_once // 8)
                 continue
-            rows = [] if answer is None else answer.results
+            if answer is None or not answer.results:
+                return ()
             found = {
-                row.id: Change(self._cursors.seal(row.place), event)
-                for row in rows
-                if (event := row.event) is not None
+                row.id: (row.place, event)
+                for row in answer.results
+                if row.id not in told and (event := row.event) is not None
             }
-            if found or answer is None or not rows:
-                return list(found.values())
-            place = str(answer.last_seq)  # nothing but documents that are no events
+            if found:
+                last, _ = list(found.values())[-1]
+                self._remember(last, (*trail, *found))
+                return [Change(self._cursors.seal(at), event) for at, event in found.values()]
+            place = str(answer.last_seq)  # nothing but repeats, and documents that are no events
+
+    def _remember(self, place: str, ids: tuple[str, ...]) -> None:
+        self._trails.pop(place, None)
+        self._trails[place] = ids[-TRAIL_IDS:]
+        if len(self._trails) > TRAILS:
+            del self._trails[next(iter(self._trails))]
 
 
 async def open_history(
