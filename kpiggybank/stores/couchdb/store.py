@@ -34,6 +34,8 @@ from kpiggybank.stores.group_commit import GroupCommit
 READS_AT_ONCE = 32
 
 _TOO_LARGE = 413
+#: The statuses of a request that has something wrong in it.
+_UNFIT = (400, _TOO_LARGE)
 
 T = TypeVar("T")
 _pause = backoffPolicy(initialDelay=0.2, maxDelay=5.0, factor=1.5)
@@ -154,7 +156,7 @@ class CouchDBStore:
         except (StoreUnavailable, InvalidEvent):
             return fail()
         stored = self._appends.submit(append)
-        return stored.addTimeout(self._server.patience, self._reactor, _not_confirmed)
+        return self._in_time(stored)
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """See `IEventStore.read`."""
@@ -180,7 +182,7 @@ class CouchDBStore:
             history = self._open_history()
         except StoreUnavailable:
             return fail()
-        return Deferred.fromCoroutine(history.changes(since, limit))
+        return self._in_time(Deferred.fromCoroutine(history.changes(since, limit)))
 
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
@@ -196,12 +198,18 @@ class CouchDBStore:
             history = self._open_history()
         except StoreUnavailable:
             return fail()
-        return self._turns.run(lambda: Deferred.fromCoroutine(ask(history)))
+        return self._in_time(self._turns.run(lambda: Deferred.fromCoroutine(ask(history))))
+
+    def _in_time(self, work: Deferred[T]) -> Deferred[T]:
+        # All requests of one question together, and the wait for a turn.
+        return work.addTimeout(self._server.patience, self._reactor, _not_done)
 
     async def _write(self, group: Sequence[Append]) -> list[Failure | None]:
         try:
             outcomes, ids = await write(self._server, group)
         except Refused as error:
+            if error.status not in _UNFIT:
+                raise
             if len(group) > 1:
                 # One of them may be what CouchDB does not take; that is nobody else's trouble.
                 return [(await self._write([append]))[0] for append in group]
@@ -213,5 +221,5 @@ class CouchDBStore:
         return outcomes
 
 
-def _not_confirmed(result: object, seconds: float) -> NoReturn:
-    raise StoreUnavailable(f"CouchDB did not confirm the events within {seconds:g} s")
+def _not_done(result: object, seconds: float) -> NoReturn:
+    raise StoreUnavailable(f"CouchDB was not done within {seconds:g} s")
