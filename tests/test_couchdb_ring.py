@@ -78,35 +78,35 @@ def test_ring_with_a_cursor_twice() -> None:
 
 def test_memory_tells_each_once() -> None:
     """A document that was told is not new, whether or not the feed goes back."""
-    memory = Memory(0)
-    assert memory.is_new("1-a", "x", stamp(NOW))
-    assert not memory.is_new("2-b", "x", stamp(NOW))
-    assert memory.is_new("1-c", "y", stamp(NOW))
+    memory = Memory(NOW, 0, 0)
+    assert memory.is_new(2, "x", stamp(NOW))
+    assert not memory.is_new(3, "x", stamp(NOW))
+    assert memory.is_new(1, "y", stamp(NOW))
     memory.forget("x")
-    assert memory.is_new("3-d", "x", stamp(NOW))
+    assert memory.is_new(3, "x", stamp(NOW))
 
 
 def test_memory_of_what_was_there_before() -> None:
     """What was there at the start, and is not remembered, is known by its age in a rewind."""
-    memory = Memory(NOW)
-    assert memory.is_new("100-a", "new", stamp(NOW + 5))
-    assert not memory.is_new("7-b", "old", stamp(NOW - 3_600_000))
-    assert not memory.is_new("8-b", "of another program", None)
-    assert memory.is_new("9-b", "other node", stamp(NOW - 1_000))
+    memory = Memory(NOW, NOW, 10)
+    assert memory.is_new(100, "new", stamp(NOW + 5))
+    assert not memory.is_new(7, "old", stamp(NOW - 3_600_000))
+    assert not memory.is_new(8, "of another program", None)
+    assert memory.is_new(9, "other node", stamp(NOW - 1_000))
     # Beyond where the feed was before, everything is new, however wrong its writer's clock is.
-    assert memory.is_new("101-c", "clock", stamp(NOW - 7_200_000))
-    assert memory.is_new("102-c", "no clock", None)
+    assert memory.is_new(101, "clock", stamp(NOW - 7_200_000))
+    assert memory.is_new(102, "no clock", None)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ids are dropped, and known by their age from then on."""
     monkeypatch.setattr(module, "REMEMBERED", 10)
-    memory = Memory(0)
+    memory = Memory(NOW, 0, 0)
     for number in range(30):
-        assert memory.is_new(str(number), f"e{number}", stamp(NOW + number * 100_000))
+        assert memory.is_new(number, f"e{number}", stamp(NOW + number * 100_000))
     assert sum(f"e{number}" in memory for number in range(30)) == 10
     for number in range(19):
-        assert not memory.is_new("3", f"e{number}", stamp(NOW + number * 100_000))
+        assert not memory.is_new(3, f"e{number}", stamp(NOW + number * 100_000))
 
 
 def test_seal() -> None:

@@ -32,8 +32,8 @@ from kpiggybank.web.query import BadQuery, Query
 
 #: An empty line goes to a follower after so much silence.
 HEARTBEAT_SECONDS = 15.0
-#: Events that a range reads at once: the memory that a slow reader costs.
-EVENTS_AT_ONCE = 1000
+#: Events that a range reads at once: twice as many are the memory that a slow reader costs.
+EVENTS_AT_ONCE = 2000
 
 _READERS: dict[bytes, Callable[[bytes], Deposit]] = {
     b"application/x-www-form-urlencoded": from_form,
@@ -108,12 +108,19 @@ class WsApi:
         if request.method == b"HEAD":
             return None
         with Outlet(request) as outlet:
-            await outlet.write(form.head + form.write(piece.events))
-            while after is not None:
-                piece = await self._bank.read(span, attrs.evolve(page, after=after))
-                after = piece.after
-                await outlet.write(form.comma + form.write(piece.events))
-            await outlet.write(form.tail)
+            head = form.head
+            while piece.after is not None:
+                # The store is busy with the next piece while this one is written.
+                following = self._bank.read(span, attrs.evolve(page, after=piece.after))
+                try:
+                    await outlet.write(head + form.write(piece.events))
+                except BaseException:
+                    following.addErrback(lambda failure: None)
+                    following.cancel()
+                    raise
+                head = form.comma
+                piece = await following
+            await outlet.write(head + form.write(piece.events) + form.tail)
         return None
 
     @app.route(f"{_ROOT}/count", methods=["GET"])

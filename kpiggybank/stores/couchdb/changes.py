@@ -16,6 +16,7 @@ from kpiggybank.events import Event
 from kpiggybank.outgoing.bodies import Silence, abort
 from kpiggybank.outgoing.lines import LineCutter, LineTooLong
 from kpiggybank.stores.couchdb.documents import arrival, event_in
+from kpiggybank.stores.couchdb.ring import number_of
 
 #: CouchDB is asked for a sign of life so often, and given up after so long a silence. In seconds.
 HEARTBEAT_SECONDS = 2.0
@@ -85,6 +86,7 @@ class Lines(Protocol):
         try:
             for line in self._cutter.cut(data):
                 if line and (row := _row(line)).seq != "":
+                    number_of(row.place)
                     rows.append(row)
         except (ValueError, RecursionError, LineTooLong):
             broken = True

@@ -11,11 +11,11 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from kpiggybank.events import Change
+from kpiggybank.events import Change, Event
 from kpiggybank.stores.couchdb.changes import Row
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.listener import Listener
-from kpiggybank.stores.couchdb.ring import Memory, Ring
+from kpiggybank.stores.couchdb.ring import Memory, Ring, number_of
 from kpiggybank.stores.couchdb.server import AnswerTooLarge, Server
 
 #: So many of the documents that are there at the start are remembered as told.
@@ -109,11 +109,11 @@ class History:
                 continue
             if answer is None or not answer.results:
                 return ()
-            found = {
-                row.id: (row.place, event)
-                for row in answer.results
-                if row.id not in told and (event := row.event) is not None
-            }
+            found: dict[str, tuple[str, Event]] = {}
+            for row in answer.results:
+                # Of what is told twice the first one counts: its cursor leads to all the others.
+                if row.id not in told and (event := row.event) is not None:
+                    found.setdefault(row.id, (row.place, event))
             if found:
                 last, _ = list(found.values())[-1]
                 self._remember(last, (*trail, *found))
@@ -146,15 +146,16 @@ async def open_history(
     Raises:
         StoreUnavailable: CouchDB does not answer.
     """
+    now = int(time.time() * 1000)
     query = {"descending": True, "limit": OLD_IDS}
     _, old = await server.ask("GET", "/_changes", _Answer, query=query)
     rows = [] if old is None else old.results
-    memory = Memory(int(time.time() * 1000) if len(rows) >= OLD_IDS else 0)
+    place = await newest(server)
+    memory = Memory(now, now if len(rows) >= OLD_IDS else 0, number_of(place))
     for row in reversed(rows):
         if not row.deleted:
             memory.remember(row.id, None)
     cursors = Seal("cursor", life)
-    place = await newest(server)
     ring = Ring(cursors.seal(place))
     listener = Listener(clock, server, place, ring, memory, cursors, told, check)
     listener.start()

@@ -17,7 +17,7 @@ from kpiggybank.events import Change
 from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.stores.couchdb.changes import HEARTBEAT_SECONDS, Lines, Row
 from kpiggybank.stores.couchdb.cursors import Seal
-from kpiggybank.stores.couchdb.ring import Memory, Ring
+from kpiggybank.stores.couchdb.ring import Memory, Ring, number_of
 from kpiggybank.stores.couchdb.server import Server
 
 #: For so many seconds at the most a reader waits for what was acknowledged to come by.
@@ -80,7 +80,11 @@ class Listener:
         self._running.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
     async def opened(self) -> None:
-        """Return when the feed is open for the first time, or after `OPEN_SECONDS`."""
+        """Return when the feed is open for the first time, or after `OPEN_SECONDS`.
+
+        Raises:
+            Superseded: another listener has taken over before.
+        """
         if not self.live:
             self._opening = Deferred()
             with suppress(TimeoutError):
@@ -127,6 +131,9 @@ class Listener:
             except StoreUnavailable as error:
                 reason = str(error)
             except Superseded:
+                opening, self._opening = self._opening, None
+                if opening is not None and not opening.called:
+                    opening.errback(Superseded())
                 return
             if self._stopped:
                 return
@@ -167,7 +174,7 @@ class Listener:
             if row.deleted:
                 self._memory.forget(row.id)
             elif event is not None:
-                if self._memory.is_new(row.place, row.id, row.arrival):
+                if self._memory.is_new(number_of(row.place), row.id, row.arrival):
                     self._ring.add(Change(self._seal.seal(row.place), event))
                     news = True
                 self._awaited.pop(row.id, None)

@@ -77,6 +77,15 @@ class Ring:
             del self._places[cursor]
 
 
+def number_of(place: str) -> int:
+    """The number at the beginning of CouchDB's sequence: how many changes it stands for.
+
+    Raises:
+        ValueError: it has none.
+    """
+    return int(place.partition("-")[0])
+
+
 @attrs.define(eq=False)
 class Memory:
     """Which ids have been told, so that none is told twice, however far CouchDB's feed goes back.
@@ -87,26 +96,27 @@ class Memory:
     time an unknown document is new, whatever its writer's clock says.
 
     Args:
-        horizon: milliseconds since 1970 before which not all is remembered; 0 if all is.
+        began: milliseconds since 1970.
+        horizon: the like, before which not all is remembered; 0 if all is.
+        furthest: the number of the sequence behind which the feed never was.
     """
 
+    _began: int
     _horizon: int
+    _furthest: int
     _ids: dict[str, str | None] = attrs.field(factory=dict)
-    _furthest: int = -1
 
     def __contains__(self, id: str) -> bool:
         return id in self._ids
 
-    def is_new(self, place: str, id: str, stamp: str | None) -> bool:
+    def is_new(self, number: int, id: str, stamp: str | None) -> bool:
         """Whether a document is told for the first time; it then is remembered.
 
         Args:
-            place: CouchDB's sequence of the change. The number at its beginning grows, save when
-                the feed goes back.
+            number: of the change's sequence. It grows, save when the feed goes back.
             id: of the document.
             stamp: of its arrival, if it has one; see `kpiggybank.mint.Mint`.
         """
-        number = int(place.partition("-")[0] or 0)
         behind = number <= self._furthest
         self._furthest = max(self._furthest, number)
         if id in self._ids or (behind and self._horizon and self._is_old(stamp)):
@@ -119,7 +129,9 @@ class Memory:
         self._ids[id] = stamp
         if len(self._ids) > REMEMBERED:
             gone = self._ids.pop(next(iter(self._ids)))
-            self._horizon = max(self._horizon, 1 if gone is None else _milliseconds(gone))
+            # One without a stamp was there when all this began, or another program wrote it.
+            age = self._began if gone is None else _milliseconds(gone)
+            self._horizon = max(self._horizon, age)
 
     def forget(self, id: str) -> None:
         """Note that a document was deleted: one of the same id would be another one."""

@@ -17,6 +17,7 @@ from twisted.web.iweb import IResponse
 from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.outgoing.bodies import BytesProducer, read_body
 from kpiggybank.outgoing.connections import Connections
+from kpiggybank.shield import plainly_cancelled
 
 #: Bytes of an answer at the most, and unused connections kept.
 ANSWER_BYTES = 32 * 2**20
@@ -179,7 +180,9 @@ class Server:
         if query:
             url += "?" + "&".join(f"{name}={_parameter(value)}" for name, value in query.items())
         producer = None if body is None else BytesProducer(body)
-        request = self._agent.request(method.encode(), url.encode(), self._headers, producer)
+        request = plainly_cancelled(
+            self._agent.request(method.encode(), url.encode(), self._headers, producer)
+        )
         try:
             return await request.addTimeout(self._limits.answer, self._reactor, self._too_slow)
         except (StoreUnavailable, CancelledError):

@@ -100,6 +100,8 @@ class CouchDBStore:
                     return await self._begin(await prepare(self._server))
                 except Refused:
                     raise
+                except Superseded:
+                    return  # the database was made anew while we began, and so did we
                 except StoreUnavailable as error:
                     if attempts == 0:
                         self._log.warn(
@@ -114,13 +116,13 @@ class CouchDBStore:
 
     async def _begin(self, life: str) -> None:
         self._history = await open_history(
-            self._reactor, self._server, life, self._told, self._check
+            self._reactor, self._server, life, self._told, lambda: self._check(life)
         )
 
-    async def _check(self) -> None:
-        """Make sure that all is there that we need, and that the database is the one it was."""
+    async def _check(self, known: str) -> None:
+        """Make sure that all is there that we need, and that the database's life is as known."""
         life = await prepare(self._server)
-        if self._history is not None and life != self._history.life:
+        if life != known:
             self._log.warn("the database was deleted and made anew; old cursors are refused")
             await self._begin(life)
             raise Superseded

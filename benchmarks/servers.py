@@ -1,0 +1,68 @@
+"""What the benchmarks share: servers as processes of their own, and the requests they are sent."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from kpiggybank.sample import SignIns
+
+BANK = [sys.executable, "-m", "twisted", "kpiggybank"]
+
+
+def requests() -> list[bytes]:
+    """Whole requests, as the sign-in server of the first KPIggyBank sends them."""
+    found = []
+    for event in SignIns(seed=1).take(500):
+        body = b"data=" + quote(msgspec.json.encode(event)).encode()
+        found.append(
+            b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+    return found
+
+
+@contextmanager
+def server(command: list[str], core: int | None, **environ: str) -> Iterator[tuple[int, int]]:
+    """A server as a process of its own: its port and process id.
+
+    Args:
+        command: starts it; it prints its URL on 127.0.0.1.
+        core: the only one that it may use; None for all that we may.
+        environ: settings.
+    """
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, **environ},
+    )
+    try:
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})
+        assert process.stdout is not None
+        for line in process.stdout:
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                yield int(found[1]), process.pid
+                break
+        else:
+            raise RuntimeError(f"{command} did not start")
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of its core so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
