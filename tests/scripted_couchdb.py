@@ -302,7 +302,7 @@ class ScriptedCouchDB:
     def _row(self, name: str, place: int | None = None) -> dict[str, Any]:
         found = self.documents[name]
         seq = sequence(self.places[name]) if place is None else f"{place}-again-{name}"
-        row = {"seq": seq, "id": name, "doc": found}
+        row = {"seq": seq, "id": name, "changes": [{"rev": found["_rev"]}], "doc": found}
         return {**row, "deleted": True} if "_deleted" in found else row
 
     def _rows(self, since: str) -> list[dict[str, Any]]:

@@ -89,8 +89,11 @@ def in_any_order(heard: Sequence[Mapping[str, Any]], saved: Sequence[list[str]])
 async def bank_a_thousand_logins(
     daemon: Daemon,
     told: Callable[[Sequence[Mapping[str, Any]], Sequence[list[str]]], None] = in_order_of_arrival,
-) -> None:
-    """Throw the sign-ins at a daemon, and hold it to all that it promises of them."""
+) -> float:
+    """Throw the sign-ins at a daemon, and hold it to all that it promises of them.
+
+    Gives the events a second that were saved and read.
+    """
     logins = SignIns(seed=20120801).take(LOGINS)
     client = KPIggyBank("127.0.0.1", daemon.port)
     follower = Follower()
@@ -116,11 +119,11 @@ async def bank_a_thousand_logins(
         assert as_texts([change["doc"] for change in follower.changes]) == as_texts(logins)
         told(follower.changes, saved)
 
-        assert seconds <= LOGINS / EVENTS_PER_SECOND, f"{LOGINS / seconds:.0f} events a second"
         # Whoever would hear of one twice has heard of it by now.
         [last] = await client.saveData({"type": "the last one", "timestamp": 0})
         await follower.heard(LOGINS + 1)
         assert [change["id"] for change in follower.changes[LOGINS:]] == [last]
+        return LOGINS / seconds
     finally:
         await client.close()
 
@@ -140,7 +143,7 @@ async def test_thousand_logins_in_sqlite(database: Path) -> None:
     async with Daemon(database, environ=environ) as daemon:
         _, store = await daemon.listening()
         assert store == f"sqlite, {database / DATABASE}.sqlite3"
-        await bank_a_thousand_logins(daemon)
+        assert await bank_a_thousand_logins(daemon) >= EVENTS_PER_SECOND
         assert await daemon.terminate() == 0
         assert (daemon.err, "Traceback" in daemon.out) == ("", False)
 
@@ -149,7 +152,7 @@ async def test_thousand_logins_in_sqlite(database: Path) -> None:
 async def test_thousand_logins_in_memory(tmp_path: Path) -> None:
     """A memory bank does all that, too, as long as it runs, and leaves no file."""
     async with Daemon(tmp_path, environ={"DB_BACKEND": "memory"}) as daemon:
-        await bank_a_thousand_logins(daemon)
+        assert await bank_a_thousand_logins(daemon) >= EVENTS_PER_SECOND
         assert await daemon.terminate() == 0
         assert (daemon.err, "Traceback" in daemon.out) == ("", False)
     assert list(tmp_path.iterdir()) == []
@@ -157,7 +160,7 @@ async def test_thousand_logins_in_memory(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_thousand_logins_in_couchdb(couchdb: Place, tmp_path: Path) -> None:
-    """A bank in CouchDB does all that, too, but for the order in which it tells of them."""
+    """A bank in CouchDB does all that, too, in an order of its own, as fast as CouchDB is."""
     async with Daemon(tmp_path, environ=couchdb.environ) as daemon:
         _, store = await daemon.listening()
         assert store == f"couchdb, {couchdb.url}/{DATABASE}"

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from kpiggybank.events import Event
+from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.outgoing.bodies import Silence, abort
 from kpiggybank.outgoing.lines import LineCutter, LineTooLong
-from kpiggybank.stores.couchdb.documents import arrival, event_in
+from kpiggybank.stores.couchdb.documents import event_in
 from kpiggybank.stores.couchdb.ring import number_of
 
 #: CouchDB is asked for a sign of life so often, and given up after so long a silence. In seconds.
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 3.5 * HEARTBEAT_SECONDS
+
+#: Rows that may wait until they are read; then CouchDB has to wait.
+ROWS_WAITING = 2000
+
+
+class Rev(msgspec.Struct):
+    """A revision of a document."""
+
+    rev: str
 
 
 class Row(msgspec.Struct):
@@ -29,6 +39,7 @@ class Row(msgspec.Struct):
     id: str = ""
     seq: str | int = ""
     deleted: bool = False
+    changes: list[Rev] = []
     doc: dict[str, Any] | None = None
 
     @property
@@ -36,15 +47,14 @@ class Row(msgspec.Struct):
         """The place after this change: a text in CouchDB, a number in pouchdb-server."""
         return str(self.seq)
 
+    def is_of(self, revision: str) -> bool:
+        """Whether it tells of this revision of the document."""
+        return any(change.rev == revision for change in self.changes)
+
     @property
     def event(self) -> Event | None:
         """The event that was stored, None for anything else that happens in a database."""
         return None if self.doc is None or self.deleted else event_in(self.doc)
-
-    @property
-    def arrival(self) -> str | None:
-        """The stamp of the event's arrival, if it has one."""
-        return None if self.doc is None else arrival(self.doc)
 
 
 _row = msgspec.json.Decoder(Row).decode
@@ -52,25 +62,41 @@ _row = msgspec.json.Decoder(Row).decode
 
 @attrs.define(eq=False)
 class Lines(Protocol):
-    """Reads a feed until it ends, falls silent or says what is no change.
-
-    Args:
-        clock: counts the silence.
-        tell: gets the rows that come together; no heartbeats, no last line.
-    """
+    """Reads a feed until it ends, falls silent or says what is no change."""
 
     _clock: IReactorTime
-    _tell: Callable[[Sequence[Row]], object]
-    #: Fires with the reason, in words, when nothing more comes.
-    ended: Deferred[str] = attrs.field(init=False)
+    _rows: list[Row] = attrs.field(factory=list, init=False)
+    _waiting: Deferred[Sequence[Row]] | None = attrs.field(default=None, init=False)
+    #: Why nothing more comes.
+    _end: str | None = attrs.field(default=None, init=False)
     _cutter: LineCutter = attrs.field(factory=LineCutter, init=False)
     _silence: Silence = attrs.field(init=False)
-    _over: bool = attrs.field(default=False, init=False)
+    _paused: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Cancelled by who does not want to hear more.
-        self.ended = Deferred(lambda _: self._finish())
-        self._silence = Silence(self._clock, SILENCE_SECONDS, lambda: self._end("it fell silent"))
+        self._silence = Silence(self._clock, SILENCE_SECONDS, lambda: self.close("it fell silent"))
+
+    def rows(self) -> Deferred[Sequence[Row]]:
+        """Fire with the rows that have come, one at least; no heartbeats, no last line.
+
+        Fails with `StoreUnavailable` when nothing more comes. One may wait at a time.
+        """
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._resume()
+            return succeed(rows)
+        if self._end is not None:
+            return fail(StoreUnavailable(self._end))
+        self._waiting = Deferred()
+        return self._waiting
+
+    def close(self, reason: str = "it was closed") -> None:
+        """Read no more."""
+        if self._end is None:
+            self._end = reason
+            self._silence.stop()
+            abort(self.transport)
+            self._tell()
 
     def connectionMade(self) -> None:
         """Begin to count the silence."""
@@ -78,33 +104,40 @@ class Lines(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take a piece of the feed."""
-        if self._over:
+        if self._end is not None:
             return
         self._silence.heard()
-        rows: list[Row] = []
-        broken = False
         try:
             for line in self._cutter.cut(data):
                 if line and (row := _row(line)).seq != "":
                     number_of(row.place)
-                    rows.append(row)
+                    self._rows.append(row)
         except (ValueError, RecursionError, LineTooLong):
-            broken = True
-        if rows:
-            self._tell(rows)
-        if broken:
-            self._end("it sent what is no change")
+            self.close("it sent what is no change")
+        if len(self._rows) > ROWS_WAITING and self._end is None:
+            self._pause()
+        self._tell()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End, whatever the reason is: a feed has no end of its own."""
-        self._end("its connection was lost")
+        self.close("its connection was lost")
 
-    def _end(self, reason: str) -> None:
-        if not self._over:
-            self._finish()
-            self.ended.callback(reason)
+    def _tell(self) -> None:
+        waiting = self._waiting
+        if waiting is not None and (self._rows or self._end is not None):
+            self._waiting = None
+            if not waiting.called:  # cancelled in the meantime
+                self.rows().chainDeferred(waiting)
 
-    def _finish(self) -> None:
-        self._over = True
+    def _pause(self) -> None:
+        transport: Any = self.transport
+        transport.pauseProducing()
         self._silence.stop()
-        abort(self.transport)
+        self._paused = True
+
+    def _resume(self) -> None:
+        if self._paused and self._end is None:
+            transport: Any = self.transport
+            transport.resumeProducing()
+            self._silence.heard()
+        self._paused = False

@@ -57,6 +57,10 @@ class History:
         """Listen no more."""
         self._listener.stop()
 
+    def announce(self, events: Iterable[Event]) -> None:
+        """Note what is about to be stored, so that it need not be fetched when it comes by."""
+        self._listener.announce(events)
+
     def stored(self, document_ids: Iterable[str]) -> None:
         """Note what was stored: all that is read from now on has it."""
         self._listener.expect(document_ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import attrs
 from twisted.application.internet import backoffPolicy
@@ -13,10 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from kpiggybank.events import Change
+from kpiggybank.events import Change, Event
 from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.stores.couchdb.changes import HEARTBEAT_SECONDS, Lines, Row
 from kpiggybank.stores.couchdb.cursors import Seal
+from kpiggybank.stores.couchdb.documents import event_id
+from kpiggybank.stores.couchdb.reading import find
 from kpiggybank.stores.couchdb.ring import Memory, Ring, number_of
 from kpiggybank.stores.couchdb.server import Server
 
@@ -25,6 +27,10 @@ SETTLE_SECONDS = 1.0
 
 #: CouchDB opens a feed at once; pouchdb-server says nothing before the first heartbeat.
 OPEN_SECONDS = 0.25
+
+#: So many events of ours are at hand when they come by, unless they are larger than so many bytes.
+ANNOUNCED = 5_000
+ANNOUNCED_BYTES = 4096
 
 #: A feed that was open for so many seconds had no trouble to begin with.
 STEADY_SECONDS = 10.0
@@ -67,6 +73,8 @@ class Listener:
     _running: Deferred[None] = attrs.field(init=False)
     _opening: Deferred[None] | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
+    #: Events of ours that may come by, by the ids of their documents.
+    _announced: dict[str, Event] = attrs.field(factory=dict, init=False)
     #: What was acknowledged and has not come by yet: ids of documents, with numbers that grow.
     _awaited: dict[str, int] = attrs.field(factory=dict, init=False)
     _number: int = attrs.field(default=0, init=False)
@@ -96,6 +104,18 @@ class Listener:
         self._stopped = True
         self._running.cancel()
         self._lose()
+
+    def announce(self, events: Iterable[Event]) -> None:
+        """Note events that are about to be stored under ids that nobody else can have.
+
+        The feed tells ids only: CouchDB would have to read again what it has just been given. What
+        others stored is fetched, all that came together at once.
+        """
+        if len(self._announced) > ANNOUNCED:
+            self._announced.clear()  # some were not stored in the end, or the feed is interrupted
+        for event in events:
+            if len(event.json) <= ANNOUNCED_BYTES:
+                self._announced[event.id] = event
 
     def expect(self, ids: Iterable[str]) -> None:
         """Note that these documents were stored: what is read from now on must have them."""
@@ -127,7 +147,7 @@ class Listener:
             try:
                 if failures:
                     await self._check()
-                reason = await self._listen()
+                await self._listen()
             except StoreUnavailable as error:
                 reason = str(error)
             except Superseded:
@@ -145,17 +165,16 @@ class Listener:
             failures += 1
             await deferLater(self._clock, _pause(failures))
 
-    async def _listen(self) -> str:
+    async def _listen(self) -> NoReturn:
         response = await self._server.stream(
             "/_changes",
             {
                 "feed": "continuous",
-                "include_docs": True,
                 "heartbeat": int(HEARTBEAT_SECONDS * 1000),
                 "since": self._place,
             },
         )
-        lines = Lines(self._clock, self._take)
+        lines = Lines(self._clock)
         response.deliverBody(lines)
         self.live = True
         opening, self._opening = self._opening, None
@@ -164,23 +183,39 @@ class Listener:
         self._log.info("CouchDB's feed is open")
         # Followers that read from CouchDB itself shall do so now.
         self._told()
-        return await lines.ended
+        try:
+            while True:
+                await self._take(await lines.rows())
+        finally:
+            lines.close()
 
-    def _take(self, rows: Sequence[Row]) -> None:
+    async def _take(self, rows: Sequence[Row]) -> None:
+        fetched = await find(self._server, [event_id(row.id) for row in rows if self._strange(row)])
         news = False
         for row in rows:
-            self._place = row.place
-            event = row.event
             if row.deleted:
                 self._memory.forget(row.id)
-            elif event is not None:
-                if self._memory.is_new(number_of(row.place), row.id, row.arrival):
-                    self._ring.add(Change(self._seal.seal(row.place), event))
-                    news = True
-                self._awaited.pop(row.id, None)
+            event = self._announced.pop(row.id, None)
+            stamp: str | None = row.id
+            if event is None:
+                # Where the document has changed since, another row will tell of that.
+                found = fetched.get(event_id(row.id))
+                if found is not None and row.is_of(found.revision):
+                    event, stamp = found.event, found.arrival
+            if event is not None and self._memory.is_new(number_of(row.place), row.id, stamp):
+                self._ring.add(Change(self._seal.seal(row.place), event))
+                news = True
+            self._awaited.pop(row.id, None)
+        # Not before all is told: what could not be fetched is to come again.
+        self._place = rows[-1].place
         self._settle(next(iter(self._awaited.values()), self._number + 1))
         if news:
             self._told()
+
+    def _strange(self, row: Row) -> bool:
+        """Whether a row tells of what must be fetched."""
+        known = row.deleted or row.id in self._memory or row.id in self._announced
+        return not known and not row.id.startswith("_design/")
 
     def _lose(self) -> None:
         self.live = False

@@ -21,6 +21,7 @@ from kpiggybank.interfaces import PAGE_BYTES
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.documents import (
     Moment,
+    arrival,
     document_id,
     event_id,
     event_in,
@@ -74,10 +75,14 @@ class Found:
     Attributes:
         event: itself.
         together: how many were appended with it; None where that is not known.
+        arrival: the stamp of its arrival; None where another program wrote it.
+        revision: of its document.
     """
 
     event: Event
     together: int | None
+    arrival: str | None
+    revision: str
 
 
 async def find(server: Server, ids: Sequence[str]) -> dict[str, Found]:
@@ -98,7 +103,8 @@ async def find(server: Server, ids: Sequence[str]) -> dict[str, Found]:
             continue
         for row in answer.rows if answer is not None else ():
             if row.doc is not None and (event := event_in(row.doc)) is not None:
-                found[event.id] = Found(event, together_with(row.doc))
+                revision = row.doc["_rev"]
+                found[event.id] = Found(event, together_with(row.doc), arrival(row.doc), revision)
         start += len(piece)
     return found
 

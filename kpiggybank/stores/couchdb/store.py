@@ -207,8 +207,10 @@ class CouchDBStore:
         return work.addTimeout(self._server.patience, self._reactor, _not_done)
 
     async def _write(self, group: Sequence[Append]) -> list[Failure | None]:
+        history = self._history
+        assert history is not None  # or nothing could have been appended
         try:
-            outcomes, ids = await write(self._server, group)
+            outcomes, ids = await write(self._server, group, history.announce)
         except Refused as error:
             if error.status not in _UNFIT:
                 raise
@@ -218,8 +220,7 @@ class CouchDBStore:
             if error.status == _TOO_LARGE:
                 return [Failure(InvalidEvent("an event is larger than this CouchDB takes"))]
             return [Failure(error)]
-        if self._history is not None:
-            self._history.stored(ids)
+        history.stored(ids)
         return outcomes
 
 

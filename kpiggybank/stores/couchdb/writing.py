@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 import msgspec
@@ -61,8 +61,12 @@ class _Outcome(msgspec.Struct):
     reason: str | None = ""
 
 
-async def write(server: Server, group: Sequence[Append]) -> tuple[list[Failure | None], list[str]]:
+async def write(
+    server: Server, group: Sequence[Append], announce: Callable[[Iterable[Event]], None]
+) -> tuple[list[Failure | None], list[str]]:
     """Store a group of appends; the failure of each, if any, and the ids of the new documents.
+
+    Events whose ids nobody else can have are announced before they are written.
 
     CouchDB knows no transactions. What could be refused is looked up before anything is written, so
     an append is stored as a whole or refused as a whole, save when two daemons are sent different
@@ -80,8 +84,10 @@ async def write(server: Server, group: Sequence[Append]) -> tuple[list[Failure |
         outcomes.append(trouble)
         if trouble is None:
             missing = [event for event in append.events if event.id not in there]
-            there.update((event.id, Found(event, len(append.events))) for event in missing)
+            together = len(append.events)
+            there.update((event.id, Found(event, together, None, "")) for event in missing)
             new.update((event.id, append.documents[event.id]) for event in missing)
+    announce(event for append in group for event in append.events if is_minted(event.id))
     taken: list[str] = []
     for piece in _pieces(new):
         taken += await _bulk(server, piece)
