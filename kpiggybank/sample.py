@@ -151,7 +151,7 @@ DEVICES = (
 
 LANGUAGES = ("en-US", "en-GB", "de", "fr", "es", "pt-BR", "it", "pl", "ru", "ja", "zh-CN", "ar")
 _LANGUAGE_WEIGHTS = (38, 8, 11, 8, 8, 7, 4, 4, 4, 4, 3, 1)
-_SAMPLE_RATES = (1.0, 0.5, 0.25, 0.1)
+_SAMPLE_RATES = (1, 0.5, 0.25, 0.1)  # as JavaScript writes them
 # The steps from which the site learns something that the event then tells.
 _ACCOUNT_KNOWN = frozenset({"session.found", "password.accepted"})
 _EMAIL_KNOWN = frozenset({"email.picked", "email.checked"})

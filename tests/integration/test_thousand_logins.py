@@ -123,7 +123,7 @@ async def bank_a_thousand_logins(
         [last] = await client.saveData({"type": "the last one", "timestamp": 0})
         await follower.heard(LOGINS + 1)
         assert [change["id"] for change in follower.changes[LOGINS:]] == [last]
-        return LOGINS / seconds
+        return float(LOGINS / seconds)
     finally:
         await client.close()
 
