@@ -32,6 +32,7 @@ DOCUMENT_BYTES = 7_500_000
 
 _NOTE = "kpiggybank"
 # Numbers that JavaScript changes, or may change.
+_WHOLE_WITH_POINT = re.compile(rb"\.0[,}\]]")
 _FRAGILE_NUMBER = re.compile(rb"[:,\[]-?(?:[0-9]{16}|[0-9.]+e)")
 # Looking for that is slow, so the digits are looked at first.
 _SHAPES = (
@@ -137,13 +138,7 @@ def _is_fragile(fields: bytes) -> bool:
     """Whether JavaScript could spoil an event."""
     # Whole numbers with a point, a name that JavaScript treats as none, and the name of our note.
     # Where a text has it, too, a note more does no harm.
-    if (
-        b".0," in fields
-        or b".0}" in fields
-        or b".0]" in fields
-        or b'"__proto__":' in fields
-        or b'"kpiggybank":' in fields
-    ):
+    if _WHOLE_WITH_POINT.search(fields) or b'"__proto__":' in fields or b'"kpiggybank":' in fields:
         return True
     shapes = fields.translate(_SHAPES)
     return (_LONG in shapes or _EXPONENT in shapes) and bool(_FRAGILE_NUMBER.search(fields))
