@@ -1,7 +1,7 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
 # make demo   send realistic events to a running daemon
-# make bench  measure what one POST costs
+# make bench  measure what one POST costs; bench-couchdb: what KPIggyBank costs before a CouchDB
 # make clean  remove what the other targets made; never a database
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 POUCHDB := 4.2.0
 BUILD_FILES := setup.py pyproject.toml kpiggybank/__init__.py
 
-.PHONY: run test demo bench clean
+.PHONY: run test demo bench bench-couchdb clean
 .DELETE_ON_ERROR:
 
 # The store that needs no set-up, unless the caller's environment names another. `exec`: the daemon
@@ -32,6 +32,9 @@ demo: $(VENV)/installed
 
 bench: $(VENV)/installed
 	exec $(BIN)/python -m benchmarks.single_posts
+
+bench-couchdb: $(VENV)/installed $(VENV)/pouchdb/installed
+	exec $(BIN)/python -m benchmarks.couchdb
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis _trial_temp*

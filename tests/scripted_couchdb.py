@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ClassVar, cast
 from urllib.parse import unquote
 
@@ -17,7 +17,6 @@ import pytest_twisted
 from klein import Klein
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, Logger
 from twisted.web.server import Request, Site
 
@@ -28,7 +27,9 @@ from kpiggybank.stores.couchdb.documents import document
 from kpiggybank.stores.couchdb.server import Limits, Server
 from kpiggybank.stores.couchdb.store import CouchDBStore
 from tests.client_street import Door
+from tests.feed_contract import event
 from tests.integration.daemon import Pulse, reactor
+from tests.scripted_replies import Answer, Reply, answer, close
 
 NAME, USER, PASSWORD = "kpi", "grunter", "p1g:sty/s3cret"
 
@@ -37,87 +38,8 @@ READ, FEED = "GET /_changes", "GET /_changes?feed"
 VIEWS, LIFE = "/_design/kpiggybank", "/_design/kpiggybank-life"
 BY_TIME = f"GET {VIEWS}/_view/by_time"
 
-Answer = tuple[int, bytes]
-#: Gets the request and what does it as CouchDB would; gives the answer, or leaves it open.
-Reply = Callable[[Request, Callable[[], Answer]], Awaitable[Answer]]
-
-
-def _close(request: Request) -> None:
-    transport: Any = request.transport
-    transport.loseConnection()
-
-
-def say(status: int, body: str = "{}") -> Reply:
-    """Say something without doing anything."""
-
-    async def reply(request: Request, do: Callable[[], Answer]) -> Answer:
-        return status, body.encode()
-
-    return reply
-
-
-def changed(change: Callable[[int, Any], Answer]) -> Reply:
-    """Do it, and say something else about it."""
-
-    async def reply(request: Request, do: Callable[[], Answer]) -> Answer:
-        status, body = do()
-        return change(status, json.loads(body))
-
-    return reply
-
-
-async def hang(request: Request, do: Callable[[], Answer]) -> Answer:
-    """Do nothing and say nothing for as long as somebody waits."""
-    await Deferred()
-    raise AssertionError("nobody ends this")
-
-
-async def hang_up(request: Request, do: Callable[[], Answer]) -> Answer:
-    """Close the connection instead of answering."""
-    _close(request)
-    return await hang(request, do)
-
-
-async def hang_up_after(request: Request, do: Callable[[], Answer]) -> Answer:
-    """Do it, but close the connection instead of saying so."""
-    do()
-    return await hang_up(request, do)
-
-
-async def cut_short(request: Request, do: Callable[[], Answer]) -> Answer:
-    """Do it, but close the connection in the middle of the answer."""
-    status, body = do()
-    request.setResponseCode(status)
-    request.setHeader("content-length", str(len(body)))
-    request.write(body[: len(body) // 2])
-    return await hang_up(request, do)
-
-
-async def drip(request: Request, do: Callable[[], Answer]) -> Answer:
-    """Answer with one byte after the other, without an end."""
-    dripping = LoopingCall(request.write, b" ")
-    dripping.start(0.05)
-    try:
-        return await hang(request, do)
-    finally:
-        dripping.stop()
-
-
-def together(count: int) -> Reply:
-    """Do each at once, but answer only when so many have come."""
-    waiting: list[Deferred[None]] = []
-
-    async def reply(request: Request, do: Callable[[], Answer]) -> Answer:
-        answer = do()
-        mine: Deferred[None] = Deferred()
-        waiting.append(mine)
-        if len(waiting) == count:
-            for each in waiting:
-                each.callback(None)
-        await mine
-        return answer
-
-    return reply
+#: Events that a feed tells of.
+A, B, C, D = (event(id, place, text="é🐷\u2028") for place, id in enumerate("abcd"))
 
 
 @attrs.define(eq=False)
@@ -139,7 +61,7 @@ class Feed:
 
     def cut(self) -> None:
         """Close the connection behind what was said."""
-        _close(self.request)
+        close(self.request)
 
 
 @attrs.define(eq=False, slots=False)
@@ -273,8 +195,8 @@ class ScriptedCouchDB:
 
     def keep(self, *events: Event, stamp: Callable[[], str] | None = None) -> None:
         """Store events as another daemon would."""
-        for event in events:
-            content = json.loads(document(event, stamp or self._mint))
+        for each in events:
+            content = json.loads(document(each, stamp or self._mint))
             self.put(content.pop("_id"), content)
 
     def line(self, name: str, place: int | None = None) -> bytes:
@@ -417,9 +339,11 @@ def number(since: str) -> int:
     return int(begin) if begin.isdigit() else 0
 
 
-def answer(status: int, value: object) -> Answer:
-    """An answer in JSON."""
-    return status, json.dumps(value).encode()
+async def by_hand(couch: ScriptedCouchDB) -> tuple[CouchDBStore, str, Feed]:
+    """A store that listens to a feed which a test writes, and the cursor where it begins."""
+    store = await couch.open()
+    couch.telling = False
+    return store, await store.last(), couch.feeds[-1]
 
 
 @pytest_twisted.async_yield_fixture

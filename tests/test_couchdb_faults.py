@@ -21,15 +21,10 @@ from kpiggybank.stores.couchdb.store import CouchDBStore
 from tests import scripted_couchdb
 from tests.feed_contract import event, events, read_all
 from tests.integration.daemon import reactor
-from tests.scripted_couchdb import (
-    BULK,
-    BY_TIME,
-    LOOK_UP,
-    PASSWORD,
-    USER,
+from tests.scripted_couchdb import BULK, BY_TIME, LOOK_UP, PASSWORD, USER, ScriptedCouchDB
+from tests.scripted_replies import (
     Answer,
     Reply,
-    ScriptedCouchDB,
     changed,
     cut_short,
     drip,

@@ -14,17 +14,8 @@ from kpiggybank.interfaces import StoreUnavailable
 from tests import scripted_couchdb
 from tests.feed_contract import event, read_all
 from tests.integration.daemon import reactor
-from tests.scripted_couchdb import (
-    FEED,
-    LIFE,
-    READ,
-    VIEWS,
-    Reply,
-    ScriptedCouchDB,
-    hang,
-    say,
-    together,
-)
+from tests.scripted_couchdb import FEED, LIFE, READ, VIEWS, ScriptedCouchDB
+from tests.scripted_replies import Reply, hang, say, together
 
 couch, warnings = scripted_couchdb.couch, scripted_couchdb.warnings
 
