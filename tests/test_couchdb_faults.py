@@ -14,7 +14,7 @@ from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from kpiggybank.events import Event, InvalidEvent, Page, Range
-from kpiggybank.interfaces import IdConflict, StoreUnavailable
+from kpiggybank.interfaces import EventNotFound, IdConflict, StoreUnavailable
 from kpiggybank.mint import Mint
 from kpiggybank.stores.couchdb.server import Limits
 from kpiggybank.stores.couchdb.store import CouchDBStore
@@ -304,3 +304,16 @@ async def test_close_waits_for_an_append(couch: ScriptedCouchDB) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable):
         await append
+
+
+@ensureDeferred
+async def test_id_of_a_document_that_is_no_event(couch: ScriptedCouchDB) -> None:
+    """An id that another kind of document has is taken; nothing is acknowledged that is not."""
+    store = await couch.open()
+    couch.put("taken", {"type": "no event"})
+    with pytest.raises(IdConflict):
+        await store.append([event("taken", 1)])
+    with pytest.raises(EventNotFound):
+        await store.get("taken")
+    await store.append([event("free", 1)])
+    assert [each.id for each in await read_all(store)] == ["free"]

@@ -20,7 +20,7 @@ from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.documents import event_id
 from kpiggybank.stores.couchdb.reading import find
 from kpiggybank.stores.couchdb.ring import Memory, Ring, number_of
-from kpiggybank.stores.couchdb.server import Server
+from kpiggybank.stores.couchdb.server import Refused, Server
 
 #: For so many seconds at the most a reader waits for what was acknowledged to come by.
 SETTLE_SECONDS = 1.0
@@ -34,6 +34,9 @@ ANNOUNCED_BYTES = 4096
 
 #: A feed that was open for so many seconds had no trouble to begin with.
 STEADY_SECONDS = 10.0
+
+#: So often a refused login is tried again: after a few tries more, CouchDB would lock the account.
+REFUSED_SECONDS = 60.0
 
 _pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6)
 
@@ -144,17 +147,24 @@ class Listener:
         failures = 0
         while True:
             opened = self._clock.seconds()
+            refused = False
             try:
                 if failures:
                     await self._check()
                 await self._listen()
             except StoreUnavailable as error:
                 reason = str(error)
+                refused = isinstance(error, Refused)
             except Superseded:
                 opening, self._opening = self._opening, None
                 if opening is not None and not opening.called:
                     opening.errback(Superseded())
                 return
+            except CancelledError:
+                raise
+            except Exception as error:
+                self._log.failure("CouchDB's feed could not be read")
+                reason = str(error)
             if self._stopped:
                 return
             self._lose()
@@ -163,7 +173,8 @@ class Listener:
             if failures == 0:
                 self._log.warn("CouchDB's feed was lost; trying again: {reason}", reason=reason)
             failures += 1
-            await deferLater(self._clock, _pause(failures))
+            pause = REFUSED_SECONDS if refused else _pause(failures)
+            await deferLater(self._clock, pause)
 
     async def _listen(self) -> NoReturn:
         response = await self._server.stream(

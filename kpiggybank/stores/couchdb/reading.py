@@ -85,9 +85,9 @@ class Found:
     revision: str
 
 
-async def find(server: Server, ids: Sequence[str]) -> dict[str, Found]:
-    """The events of these ids, as far as they are there."""
-    found: dict[str, Found] = {}
+async def find(server: Server, ids: Sequence[str]) -> dict[str, Found | None]:
+    """What is there under these ids; None for a document that is no event."""
+    found: dict[str, Found | None] = {}
     at_once, start = FETCHED_AT_ONCE, 0
     while start < len(ids):
         piece = ids[start : start + at_once]
@@ -102,11 +102,17 @@ async def find(server: Server, ids: Sequence[str]) -> dict[str, Found]:
             at_once = max(1, at_once // 8)
             continue
         for row in answer.rows if answer is not None else ():
-            if row.doc is not None and (event := event_in(row.doc)) is not None:
-                revision = row.doc["_rev"]
-                found[event.id] = Found(event, together_with(row.doc), arrival(row.doc), revision)
+            if row.doc is not None:
+                found[event_id(row.doc["_id"])] = _found(row.doc)
         start += len(piece)
     return found
+
+
+def _found(document: Mapping[str, Any]) -> Found | None:
+    event = event_in(document)
+    if event is None:
+        return None
+    return Found(event, together_with(document), arrival(document), document["_rev"])
 
 
 @attrs.frozen
@@ -206,7 +212,7 @@ async def _rows(server: Server, query: Mapping[str, Any], limit: int) -> tuple[l
 async def _fetch(server: Server, document_ids: Sequence[str]) -> dict[str, Event]:
     """The events in these documents, by the documents' ids."""
     found = await find(server, [event_id(id) for id in document_ids])
-    return {document_id(id): one.event for id, one in found.items()}
+    return {document_id(id): one.event for id, one in found.items() if one is not None}
 
 
 def _pack(seal: Seal, row: _Row) -> str:

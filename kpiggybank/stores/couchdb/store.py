@@ -169,10 +169,10 @@ class CouchDBStore:
         return self._in_turn(lambda _: self._get(id))
 
     async def _get(self, id: str) -> Event:
-        found = await find(self._server, [id])
-        if id not in found:
+        found = (await find(self._server, [id])).get(id)
+        if found is None:
             raise EventNotFound("there is no event of that id")
-        return found[id].event
+        return found.event
 
     def count(self, span: Range) -> Deferred[int]:
         """See `IEventStore.count`."""

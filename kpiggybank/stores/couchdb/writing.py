@@ -94,20 +94,23 @@ async def write(
     if taken:
         # Somebody else's, or our own from a first try that was not confirmed.
         found = await find(server, taken)
+        if len(found) < len(taken):
+            raise StoreUnavailable("CouchDB has, and has not, a document of that id")
         for place, append in enumerate(group):
             if outcomes[place] is None:
                 outcomes[place] = _trouble(append, found)
     return outcomes, [document_id(id) for id in new]
 
 
-def _trouble(append: Append, there: Mapping[str, Found]) -> Failure | None:
+def _trouble(append: Append, there: Mapping[str, Found | None]) -> Failure | None:
+    """Why an append must be refused, given what is there; None if nothing speaks against it."""
     if any(id in there for id in append.absent):
         return Failure(IdConflict("the key came with other events before"))
     for event in append.events:
-        found = there.get(event.id)
-        if found is None:
+        if event.id not in there:
             continue
-        if not same_value(found.event.json, event.json):
+        found = there[event.id]
+        if found is None or not same_value(found.event.json, event.json):
             return Failure(IdConflict("the id is taken by another event"))
         # A list of which only a part is there may have been cut short, or be a longer one.
         if found.together not in (None, len(append.events)):
