@@ -49,9 +49,10 @@ async def test_break_in_a_line(couch: ScriptedCouchDB) -> None:
 
 @ensureDeferred
 async def test_opened_again_until_it_works(
-    couch: ScriptedCouchDB, warnings: Sequence[LogEvent]
+    couch: ScriptedCouchDB, warnings: Sequence[LogEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost feed is opened again, whatever is said to that; meanwhile CouchDB itself is read."""
+    monkeypatch.setattr(listener, "REFUSED_SECONDS", 0.05)
     store = await couch.open()
     cursor = await store.last()
     couch.scripts["GET "] = [say(500), hang_up, hang_up]
