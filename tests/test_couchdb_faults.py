@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
@@ -317,3 +317,37 @@ async def test_id_of_a_document_that_is_no_event(couch: ScriptedCouchDB) -> None
         await store.get("taken")
     await store.append([event("free", 1)])
     assert [each.id for each in await read_all(store)] == ["free"]
+
+
+@ensureDeferred
+async def test_a_thousand_at_once(couch: ScriptedCouchDB) -> None:
+    """Each of very many questions is answered, also while others give up."""
+    store = await couch.open()
+    couch.telling = False
+    await store.append(minted(1))
+    for ask in (lambda: store.count(Range(2, 1)), store.last):
+        asked: list[Deferred[Any]] = [ask() for _ in range(2000)]
+        given_up = asked[::7]
+
+        def give_up(result: Any, others: list[Deferred[Any]] = given_up) -> Any:
+            for other in others:
+                other.addErrback(lambda failure: failure.trap(CancelledError) and None)
+                other.cancel()
+            return result
+
+        asked[3].addCallback(give_up)
+        kept = [one for place, one in enumerate(asked) if place % 7]
+        await gatherResults(kept).addTimeout(10, reactor)
+
+
+@ensureDeferred
+async def test_database_that_only_requests_miss(couch: ScriptedCouchDB) -> None:
+    """A database that is deleted without the feed's knowledge is made again, too."""
+    store = await couch.open()
+    couch.exists, couch.documents, couch.places = False, {}, {}
+    with pytest.raises(StoreUnavailable):
+        await store.append(minted(1))
+    await couch.until(lambda: couch.exists and len(couch.sinces) == 2)
+    given = minted(1)
+    await store.append(given)
+    assert await read_all(store) == given

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from math import inf
+
+import attrs
 import msgspec
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,7 +21,30 @@ from kpiggybank.web.query import BadQuery
 #: After how long a client that got 503 may try again.
 RETRY_AFTER_SECONDS = 2
 
+#: An outage is in the log once in so many seconds, not once a request.
+COMPLAINT_SECONDS = 10.0
+
 _log = Logger()
+
+
+@attrs.define(eq=False)
+class Complaints:
+    """Says of requests that the store failed, at once and then now and then."""
+
+    _clock: Callable[[], float] = time.monotonic
+    _said: float = -inf
+    _count: int = 0
+
+    def add(self, reason: str) -> None:
+        """Count one more, and perhaps say it."""
+        self._count += 1
+        if self._clock() - self._said >= COMPLAINT_SECONDS:
+            text = "the store is unavailable for {count} request(s): {reason}"
+            _log.warn(text, count=self._count, reason=reason)
+            self._said, self._count = self._clock(), 0
+
+
+_complaints = Complaints()
 
 
 class UnsupportedMediaType(Exception):
@@ -54,7 +82,7 @@ def answer_failure(request: Request, failure: Failure) -> bytes:
             return refuse(request, 415, "unsupported_media_type", str(error))
         case StoreUnavailable() as error:
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)
-            _log.warn("the store is unavailable: {reason}", reason=str(error))
+            _complaints.add(str(error))
             return refuse(request, 503, "unavailable", str(error))
         case MethodNotAllowed() as error:
             allowed = ", ".join(sorted(error.valid_methods or ()))

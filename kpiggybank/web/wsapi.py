@@ -17,6 +17,7 @@ from twisted.web.server import Request
 
 from kpiggybank.bank import Bank
 from kpiggybank.events import Deposit, from_form, from_json, from_lines
+from kpiggybank.interfaces import InvalidCursor
 from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
 from kpiggybank.web.formats import (
     FORMATS,
@@ -161,7 +162,10 @@ class WsApi:
         if not request.startedWriting:
             return answer_failure(request, failure)
         # The outlet has aborted the connection; finishing the answer would make it look complete.
-        self._log.failure("an answer was cut short", failure)
+        if failure.check(InvalidCursor):
+            self._log.warn("a stream was cut: its place is in a database that is gone")
+        else:
+            self._log.failure("an answer was cut short", failure)
         return request.notifyFinish().addErrback(lambda reason: None)
 
 

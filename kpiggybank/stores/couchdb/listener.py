@@ -81,7 +81,7 @@ class Listener:
     #: What was acknowledged and has not come by yet: ids of documents, with numbers that grow.
     _awaited: dict[str, int] = attrs.field(factory=dict, init=False)
     _number: int = attrs.field(default=0, init=False)
-    _settling: list[tuple[int, Deferred[None]]] = attrs.field(factory=list, init=False)
+    _settling: dict[Deferred[None], int] = attrs.field(factory=dict, init=False)
 
     _log: ClassVar[Logger] = Logger()
 
@@ -132,13 +132,13 @@ class Listener:
         """Fire when all that was expected until now has come by, or after `SETTLE_SECONDS`."""
         if not self._awaited or not self.live:
             return succeed(None)
-        settled: Deferred[None] = Deferred(lambda _: self._settling.remove(waiting))
-        waiting = (self._number, settled)
-        self._settling.append(waiting)
+        number = self._number
+        settled: Deferred[None] = Deferred(self._forget)
+        self._settling[settled] = number
 
         def give_up(_: object, seconds: float) -> None:
             # Whatever the reason is, nobody else shall wait for these.
-            for id in [id for id, number in self._awaited.items() if number <= waiting[0]]:
+            for id in [id for id, one in self._awaited.items() if one <= number]:
                 del self._awaited[id]
 
         return settled.addTimeout(SETTLE_SECONDS, self._clock, give_up)
@@ -167,10 +167,11 @@ class Listener:
                 reason = str(error)
             if self._stopped:
                 return
+            was_open = self.live
             self._lose()
             if self._clock.seconds() - opened > STEADY_SECONDS:
                 failures = 0
-            if failures == 0:
+            if was_open or failures == 0:
                 self._log.warn("CouchDB's feed was lost; trying again: {reason}", reason=reason)
             failures += 1
             pause = REFUSED_SECONDS if refused else _pause(failures)
@@ -194,10 +195,13 @@ class Listener:
         self._log.info("CouchDB's feed is open")
         # Followers that read from CouchDB itself shall do so now.
         self._told()
+        # Where a request finds no database, the feed may not know it yet.
+        self._server.on_missing = lambda: lines.close("the database, or our part of it, is missing")
         try:
             while True:
                 await self._take(await lines.rows())
         finally:
+            self._server.on_missing = None
             lines.close()
 
     async def _take(self, rows: Sequence[Row]) -> None:
@@ -234,9 +238,10 @@ class Listener:
 
     def _settle(self, oldest: int) -> None:
         """Answer who waits for nothing that is as old as this number, or older."""
-        waiting, self._settling = self._settling, []
-        for number, settled in waiting:
-            if number < oldest:
+        for settled in [one for one, number in self._settling.items() if number < oldest]:
+            # Who is answered may make another one give up.
+            if self._settling.pop(settled, None) is not None:
                 settled.callback(None)
-            else:
-                self._settling.append((number, settled))
+
+    def _forget(self, settled: Deferred[None]) -> None:
+        self._settling.pop(settled, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -72,6 +72,7 @@ class Server:
         url: of the database, without credentials.
         place: that of the server, for people.
         patience: seconds that a request may take in all.
+        on_missing: is called when something is not there that should be.
 
     Args:
         reactor: for connections and time limits.
@@ -90,6 +91,7 @@ class Server:
     _limits: Limits
     url: str = attrs.field(init=False)
     patience: float = attrs.field(init=False)
+    on_missing: Callable[[], None] | None = attrs.field(default=None, init=False)
     _headers: Headers = attrs.field(init=False, repr=False)
     _connections: Connections = attrs.field(init=False, repr=False)
     _agent: Agent = attrs.field(init=False, repr=False)
@@ -207,6 +209,8 @@ class Server:
         said = f"CouchDB at {self.place} said {status} {words}".rstrip()
         if 400 <= status < 500 and status not in (404, 408, 409, 412, 429):
             raise Refused(said, status)
+        if status == 404 and self.on_missing is not None:
+            self.on_missing()
         raise StoreUnavailable(said)
 
     def _read(self, response: IResponse, limit: int) -> Deferred[bytes]:

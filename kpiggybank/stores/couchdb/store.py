@@ -188,7 +188,11 @@ class CouchDBStore:
 
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
-        return self._in_turn(lambda history: history.last())
+        try:
+            history = self._open_history()
+        except StoreUnavailable:
+            return fail()
+        return self._in_time(Deferred.fromCoroutine(history.last()))
 
     def _open_history(self) -> History:
         if self._history is None or self._closed:
@@ -200,7 +204,17 @@ class CouchDBStore:
             history = self._open_history()
         except StoreUnavailable:
             return fail()
-        return self._in_time(self._turns.run(lambda: Deferred.fromCoroutine(ask(history))))
+        return self._in_time(Deferred.fromCoroutine(self._take_turn(ask, history)))
+
+    async def _take_turn(
+        self, ask: Callable[[History], Coroutine[Deferred[Any], Any, T]], history: History
+    ) -> T:
+        await self._turns.acquire()
+        try:
+            return await ask(history)
+        finally:
+            # Not at once: a thousand that have nothing to wait for would be as many calls deep.
+            self._reactor.callLater(0, self._turns.release)
 
     def _in_time(self, work: Deferred[T]) -> Deferred[T]:
         # All requests of one question together, and the wait for a turn.
