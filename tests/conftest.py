@@ -19,6 +19,12 @@ pytest_plugins = ["tests.client_stage", "tests.client_street", "tests.couchdb_se
 reactor: Any = _reactor  # to mypy, it is a module
 
 
+def pytest_collection_finish() -> None:
+    """Keep what is there by now out of the collections after each test: they are for its own."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def logged_errors() -> Iterator[list[LogEvent]]:
     """Fail a test after which an error was logged or a failure had no listener.

@@ -39,7 +39,7 @@ class Complaints:
         """Count one more, and perhaps say it."""
         self._count += 1
         if self._clock() - self._said >= COMPLAINT_SECONDS:
-            text = "the store is unavailable for {count} request(s): {reason}"
+            text = "the store is unavailable: {reason} (refused since the last line: {count})"
             _log.warn(text, count=self._count, reason=reason)
             self._said, self._count = self._clock(), 0
 
