@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
+from benchmarks.pouchdb import pouchdb_server
+
 #: The only database that is ever written to or deleted.
 DATABASE = "bid_kpi_test"
-
-#: Where the README's test command installs it.
-POUCHDB = Path(sys.prefix) / "pouchdb" / "node_modules" / ".bin" / "pouchdb-server"
-
-_START_SECONDS = 20.0
 
 
 @attrs.frozen
@@ -105,32 +95,9 @@ def place_at_hand(core: int) -> Iterator[Place]:
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         yield from _clean(Place(parts.hostname or "", parts.port or 5984, user, password))
         return
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        socket.create_server(("127.0.0.1", 0)) as found,
-    ):
-        port = found.getsockname()[1]
-        found.close()
-        config = {"admins": {"kpiggybank": "kpiggybank"}}
-        Path(folder, "config.json").write_text(json.dumps(config))
-        options = ["--in-memory", "-n", "-o", "127.0.0.1", "-p", str(port), "-c", "config.json"]
-        with Path(folder, "log").open("wb") as log:
-            process = subprocess.Popen(
-                [str(POUCHDB), *options],
-                cwd=folder,
-                # Without this, a single request that it does not expect ends it.
-                env={**os.environ, "NODE_OPTIONS": "--unhandled-rejections=warn"},
-                stdout=log,
-                stderr=log,
-            )
-            try:
-                os.sched_setaffinity(process.pid, {core})
-                _wait_for(port, process)
-                here = Place("127.0.0.1", port, "kpiggybank", "kpiggybank", process.pid)
-                yield from _clean(here)
-            finally:
-                process.kill()
-                process.wait()
+    with pouchdb_server("kpiggybank", "kpiggybank") as (port, pid):
+        os.sched_setaffinity(pid, {core})
+        yield from _clean(Place("127.0.0.1", port, "kpiggybank", "kpiggybank", pid))
 
 
 def _clean(place: Place) -> Iterator[Place]:
@@ -139,19 +106,3 @@ def _clean(place: Place) -> Iterator[Place]:
         yield place
     finally:
         place.forget()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        connection = HTTPConnection("127.0.0.1", port, timeout=_START_SECONDS)
-        try:
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            return
-        except OSError:
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise
-            time.sleep(0.05)
-        finally:
-            connection.close()

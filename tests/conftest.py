@@ -14,7 +14,12 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import provider
 
 #: Where further fixtures are.
-pytest_plugins = ["tests.client_stage", "tests.client_street", "tests.couchdb_servers"]
+pytest_plugins = [
+    "tests.client_stage",
+    "tests.client_street",
+    "tests.couchdb_servers",
+    "tests.scripted_couchdb",
+]
 
 reactor: Any = _reactor  # to mypy, it is a module
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from http.client import HTTPConnection
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -19,18 +13,14 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from benchmarks.pouchdb import POUCHDB, pouchdb_server
 from kpiggybank.stores.couchdb.server import Limits, Server
 
 #: The only database that is ever deleted by the tests.
 DATABASE = "bid_kpi_test"
 
-#: Where the README's test command installs it.
-POUCHDB = Path(sys.prefix) / "pouchdb" / "node_modules" / ".bin" / "pouchdb-server"
-
 #: A CouchDB to run the same tests against, as http://user:password@host:port.
 GIVEN = os.environ.get("KPIGGYBANK_TEST_COUCHDB", "")
-
-_START_SECONDS = 20.0
 
 
 @attrs.frozen
@@ -93,46 +83,15 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def pouchdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def pouchdb() -> Iterator[Place]:
     """A pouchdb-server of our own, which keeps all in memory."""
     if not POUCHDB.exists():
         if "KPIGGYBANK_DEMAND_POUCHDB" in os.environ:
             pytest.fail(f"pouchdb-server is to be tested, and is not at {POUCHDB}")
         pytest.skip("pouchdb-server is not installed; `make test` does that where there is npm")
-    folder = tmp_path_factory.mktemp("pouchdb")
-    place = Place("", "keeper", "pass:w/rd")  # words that are nowhere else
-    (folder / "config.json").write_text(json.dumps({"admins": {place.user: place.password}}))
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    options = ["--in-memory", "-n", "-o", "127.0.0.1", "-p", str(port), "-c", "config.json"]
-    # Without this, a single request that it does not expect ends it.
-    environ = {**os.environ, "NODE_OPTIONS": "--unhandled-rejections=warn"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(POUCHDB), *options], cwd=folder, env=environ, stdout=log, stderr=log
-        )
-        try:
-            _wait_for(port, process)
-            yield attrs.evolve(place, url=f"http://127.0.0.1:{port}")
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        connection = HTTPConnection("127.0.0.1", port, timeout=_START_SECONDS)
-        try:
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            return
-        except OSError:
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise
-            time.sleep(0.05)
-        finally:
-            connection.close()
+    user, password = "keeper", "pass:w/rd"  # words that are nowhere else
+    with pouchdb_server(user, password) as (port, _):
+        yield Place(f"http://127.0.0.1:{port}", user, password)
 
 
 @pytest.fixture(scope="session", params=["pouchdb", "given"] if GIVEN else ["pouchdb"])

@@ -15,7 +15,7 @@ import attrs
 import pytest
 import pytest_twisted
 from klein import Klein
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import LogEvent, Logger
 from twisted.web.server import Request, Site
@@ -29,7 +29,8 @@ from kpiggybank.stores.couchdb.store import CouchDBStore
 from tests.client_street import Door
 from tests.feed_contract import event
 from tests.integration.daemon import Pulse, reactor
-from tests.scripted_replies import Answer, Reply, answer, close
+from tests.scripted_feed import Feed, number, sequence
+from tests.scripted_replies import Answer, Reply, answer
 
 NAME, USER, PASSWORD = "kpi", "grunter", "p1g:sty/s3cret"
 
@@ -40,28 +41,6 @@ BY_TIME = f"GET {VIEWS}/_view/by_time"
 
 #: Events that a feed tells of.
 A, B, C, D = (event(id, place, text="é🐷\u2028") for place, id in enumerate("abcd"))
-
-
-@attrs.define(eq=False)
-class Feed:
-    """A continuous answer of `_changes` that is open."""
-
-    request: Request
-    since: str
-    over: Deferred[None] = attrs.field(factory=Deferred)
-
-    def say(self, *pieces: bytes) -> None:
-        """Send bytes, each piece a chunk."""
-        for piece in pieces:
-            self.request.write(piece)
-
-    def finish(self) -> None:
-        """End the answer in order."""
-        self.over.callback(None)
-
-    def cut(self) -> None:
-        """Close the connection behind what was said."""
-        close(self.request)
 
 
 @attrs.define(eq=False, slots=False)
@@ -113,7 +92,8 @@ class ScriptedCouchDB:
     async def shut(self) -> None:
         """Cut all connections and listen no more."""
         if self._door is not None:
-            await maybeDeferred(self._listening.stopListening)  # type: ignore[union-attr]
+            assert self._listening is not None
+            await maybeDeferred(self._listening.stopListening)
             for connection in list(self._door.protocols):
                 connection.abortConnection()
             await self._door.when_empty()
@@ -326,17 +306,6 @@ class ScriptedCouchDB:
         keys = sorted([each["timestamp"], each["_id"]] for each in found)
         rows = [{"id": key[1], "key": key, "value": None} for key in keys]
         return answer(200, {"rows": rows[: int(query["limit"])]})
-
-
-def sequence(place: int) -> str:
-    """A sequence as CouchDB has them: a number and something opaque."""
-    return f"{place}-g1AAAACbeJzLYWBg{place:x}"
-
-
-def number(since: str) -> int:
-    """The number at the beginning of a sequence, 0 where there is none."""
-    begin = since.partition("-")[0]
-    return int(begin) if begin.isdigit() else 0
 
 
 async def by_hand(couch: ScriptedCouchDB) -> tuple[CouchDBStore, str, Feed]:

@@ -9,70 +9,29 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.logger import LogEvent
-from twisted.python.failure import Failure
 
-from kpiggybank.events import Event, InvalidEvent, Page, Range
+from kpiggybank.events import Event, InvalidEvent, Range
 from kpiggybank.interfaces import EventNotFound, IdConflict, StoreUnavailable
 from kpiggybank.mint import Mint
-from kpiggybank.stores.couchdb.server import Limits
-from kpiggybank.stores.couchdb.store import CouchDBStore
-from tests import scripted_couchdb
+from tests.couchdb_calls import (
+    Call,
+    every_call,
+    failures,
+    minted,
+    opened,
+)
 from tests.feed_contract import event, events, read_all
-from tests.integration.daemon import reactor
 from tests.scripted_couchdb import BULK, BY_TIME, LOOK_UP, PASSWORD, USER, ScriptedCouchDB
 from tests.scripted_replies import (
     Answer,
     Reply,
     changed,
     cut_short,
-    drip,
-    hang,
     hang_up,
     hang_up_after,
     say,
 )
-
-couch, warnings = scripted_couchdb.couch, scripted_couchdb.warnings
-
-IMPATIENT = Limits(connect=1, answer=0.3, total=0.5)
-
-Call = Callable[[CouchDBStore, str], Deferred[Any]]
-
-READS: dict[str, Call] = {
-    "read": lambda store, cursor: store.read(Range(), Page(10)),
-    "get": lambda store, cursor: store.get("old"),
-    "count": lambda store, cursor: store.count(Range()),
-    "changes": lambda store, cursor: store.changes(cursor, 10),
-}
-CALLS: dict[str, Call] = {
-    "append": lambda store, cursor: store.append([event(Mint()(), 7)]),
-    "append named": lambda store, cursor: store.append([event("named", 7)]),
-    **READS,
-}
-every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-every_read = pytest.mark.parametrize("call", READS.values(), ids=READS)
-
-
-def minted(count: int) -> list[Event]:
-    """Events whose ids the server made."""
-    mint = Mint()
-    return [event(mint(), timestamp) for timestamp in range(count)]
-
-
-async def opened(couch: ScriptedCouchDB, limits: Limits | None = None) -> tuple[CouchDBStore, str]:
-    """A store with an event in it, and a cursor before that which only CouchDB knows."""
-    first = await couch.open()
-    cursor = await first.last()
-    await first.append([event("old", 1)])
-    return await couch.open(limits), cursor
-
-
-async def failures(appends: Sequence[Deferred[None]]) -> list[Failure | None]:
-    """How each append ended; none takes longer than a few seconds."""
-    ended: Any = DeferredList(appends, consumeErrors=True).addTimeout(5, reactor)
-    return [None if success else result for success, result in await ended]
 
 
 def one_clean_line(text: str) -> None:
@@ -252,60 +211,6 @@ async def test_another_daemon_was_faster(couch: ScriptedCouchDB) -> None:
     assert await store.get("one") == event("one", 5)
 
 
-@pytest.mark.parametrize("slow", [hang, drip], ids=["no answer", "no end of it"])
-@every_call
-@ensureDeferred
-async def test_a_slow_answer(couch: ScriptedCouchDB, call: Call, slow: Reply) -> None:
-    """Nobody waits longer than the limits say, and later all works again."""
-    store, cursor = await opened(couch, IMPATIENT)
-    couch.mood = slow
-    with pytest.raises(StoreUnavailable):
-        await call(store, cursor).addTimeout(5, reactor)
-    couch.mood = None
-    await call(store, cursor)
-
-
-@every_call
-@ensureDeferred
-async def test_the_total_limit_is_one(couch: ScriptedCouchDB, call: Call) -> None:
-    """A request that took all the time it had in total is not made again."""
-    store, cursor = await opened(couch, Limits(connect=5, answer=5, total=0.3))
-    couch.mood = hang
-    asked = len(couch.asked)
-    with pytest.raises(StoreUnavailable):
-        await call(store, cursor).addTimeout(2, reactor)
-    await couch.until(lambda: len(couch.asked) > asked)
-    assert len(couch.asked) == asked + 1
-
-
-@ensureDeferred
-async def test_appends_behind_a_slow_one(couch: ScriptedCouchDB) -> None:
-    """Appends that wait for a hanging request fail in their time, too; later all works again."""
-    store = await couch.open(IMPATIENT)
-    given = minted(4)
-    couch.mood = hang
-    first = store.append(given[:1])
-    await couch.until(lambda: BULK in couch.asked)
-    others = [store.append([each]) for each in given[1:]]
-    found = await failures([first, *others])
-    assert all(failure and failure.check(StoreUnavailable) for failure in found)
-    couch.mood = None
-    await store.append(given)
-    assert await read_all(store) == given
-
-
-@ensureDeferred
-async def test_close_waits_for_an_append(couch: ScriptedCouchDB) -> None:
-    """An append that CouchDB leaves without an answer has ended when the store is closed."""
-    store = await couch.open(IMPATIENT)
-    couch.mood = hang
-    append = store.append(minted(1))
-    await couch.until(lambda: BULK in couch.asked)
-    await store.close()
-    with pytest.raises(StoreUnavailable):
-        await append
-
-
 @ensureDeferred
 async def test_id_of_a_document_that_is_no_event(couch: ScriptedCouchDB) -> None:
     """An id that another kind of document has is taken; nothing is acknowledged that is not."""
@@ -317,27 +222,6 @@ async def test_id_of_a_document_that_is_no_event(couch: ScriptedCouchDB) -> None
         await store.get("taken")
     await store.append([event("free", 1)])
     assert [each.id for each in await read_all(store)] == ["free"]
-
-
-@ensureDeferred
-async def test_a_thousand_at_once(couch: ScriptedCouchDB) -> None:
-    """Each of very many questions is answered, also while others give up."""
-    store = await couch.open()
-    couch.telling = False
-    await store.append(minted(1))
-    for ask in (lambda: store.count(Range(2, 1)), store.last):
-        asked: list[Deferred[Any]] = [ask() for _ in range(2000)]
-        given_up = asked[::7]
-
-        def give_up(result: Any, others: list[Deferred[Any]] = given_up) -> Any:
-            for other in others:
-                other.addErrback(lambda failure: failure.trap(CancelledError) and None)
-                other.cancel()
-            return result
-
-        asked[3].addCallback(give_up)
-        kept = [one for place, one in enumerate(asked) if place % 7]
-        await gatherResults(kept).addTimeout(10, reactor)
 
 
 @ensureDeferred

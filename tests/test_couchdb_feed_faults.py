@@ -13,22 +13,12 @@ from twisted.logger import LogEvent
 
 from kpiggybank.interfaces import InvalidCursor
 from kpiggybank.stores.couchdb import changes, listener
-from tests import scripted_couchdb
+from kpiggybank.stores.couchdb.reading import find
 from tests.feed_contract import by_id, events, read_all
 from tests.integration.daemon import reactor
-from tests.scripted_couchdb import (
-    FEED,
-    READ,
-    A,
-    B,
-    C,
-    ScriptedCouchDB,
-    by_hand,
-    sequence,
-)
+from tests.scripted_couchdb import FEED, READ, A, B, C, ScriptedCouchDB, by_hand
+from tests.scripted_feed import sequence
 from tests.scripted_replies import Answer, answer, changed, hang, hang_up, say
-
-couch, warnings = scripted_couchdb.couch, scripted_couchdb.warnings
 
 T = TypeVar("T")
 
@@ -294,3 +284,25 @@ async def test_close_while_the_feed_is_sought(couch: ScriptedCouchDB, step: str)
     await store.close()
     await couch.round_trip()
     assert couch.asked[:-1] == before
+
+
+@ensureDeferred
+async def test_unexpected_trouble(
+    couch: ScriptedCouchDB, monkeypatch: pytest.MonkeyPatch, logged_errors: list[LogEvent]
+) -> None:
+    """What nobody thought of is in the log, and does not silence the feed for good."""
+    store = await couch.open()
+    cursor = await store.last()
+    troubles = [KeyError("surprise")]
+
+    async def surprise(*args: Any) -> Any:
+        if troubles:
+            raise troubles.pop()
+        return await find(*args)
+
+    monkeypatch.setattr("kpiggybank.stores.couchdb.listener.find", surprise)
+    couch.keep(A)
+    await couch.hears(store, cursor, "a")
+    (error,) = logged_errors
+    assert isinstance(error["log_failure"].value, KeyError)
+    logged_errors.clear()

@@ -11,13 +11,10 @@ from twisted.internet.defer import CancelledError, gatherResults
 from twisted.logger import LogEvent, formatEvent
 
 from kpiggybank.interfaces import StoreUnavailable
-from tests import scripted_couchdb
 from tests.feed_contract import event, read_all
 from tests.integration.daemon import reactor
 from tests.scripted_couchdb import FEED, LIFE, READ, VIEWS, ScriptedCouchDB
 from tests.scripted_replies import Reply, hang, say, together
-
-couch, warnings = scripted_couchdb.couch, scripted_couchdb.warnings
 
 
 def only_warning(warnings: Sequence[LogEvent]) -> str:

@@ -11,7 +11,6 @@ from pytest_twisted import ensureDeferred
 
 from kpiggybank.events import Event
 from kpiggybank.stores.couchdb import history, ring
-from tests import scripted_couchdb
 from tests.feed_contract import by_id, events
 from tests.scripted_couchdb import (
     READ,
@@ -23,8 +22,6 @@ from tests.scripted_couchdb import (
     ScriptedCouchDB,
     by_hand,
 )
-
-couch, warnings = scripted_couchdb.couch, scripted_couchdb.warnings
 
 T = TypeVar("T")
 

@@ -163,6 +163,8 @@ class Listener:
             except CancelledError:
                 raise
             except Exception as error:
+                # A mistake of ours. It is in the log; without this, it would be the end of the feed
+                # for all followers, and nobody would hear of that.
                 self._log.failure("CouchDB's feed could not be read")
                 reason = str(error)
             if self._stopped:
