@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from kpiggybank.events import Deposit, Event, EventPage, Page, Range
-from kpiggybank.feed import Feed, Follower
-from kpiggybank.interfaces import IChangeNotifier, IEventBank
+from kpiggybank.feed import Feed
+from kpiggybank.follower import Follower, Wish
+from kpiggybank.interfaces import PAGE_BYTES, ForgottenCursor, IChangeNotifier, IEventBank
 from kpiggybank.mint import Mint
 from kpiggybank.shield import shield
+from kpiggybank.where import EVERYTHING, Where
+
+#: What a follower may say instead of a cursor: from now on, and everything that is known.
+NOW = "now"
+BEGINNING = "0"
+
+#: Events that are looked at between two turns of the reactor, when not all are counted.
+EVENTS_COUNTED_AT_ONCE = 2000
 
 
 @attrs.define(eq=False)
@@ -21,16 +32,17 @@ class Bank:
 
     Args:
         store: keeps the events; it need not be open yet.
-        clock: for the patience of followers.
+        clock: for the patience of followers, and the turns of the reactor.
         mint: makes the ids of events that come without an idempotency key.
     """
 
     _store: IEventBank
     _clock: IReactorTime
     _mint: Callable[[], str] = attrs.field(factory=Mint)
-    _feed: Feed = attrs.field(factory=Feed)
+    _feed: Feed = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._feed = Feed(self._store, self._clock)
         if IChangeNotifier.providedBy(self._store):
             IChangeNotifier(self._store).notify(self._feed.ring)
 
@@ -65,30 +77,88 @@ class Bank:
         """Read a piece of a range: `IEventStore.read`."""
         return self._store.read(span, page)
 
+    async def page(self, span: Range, page: Page) -> EventPage:
+        """Read a page of a range: as `read`, but where events are passed over it goes on.
+
+        So it holds as many events as are asked for, or are there, unless they are large.
+        """
+        piece = await self._store.read(span, page)
+        events = list(piece.events)
+        size = sum(len(event.json) for event in events)
+        while page.where and piece.after and len(events) < page.limit and size < PAGE_BYTES:
+            await deferLater(self._clock, 0)  # a store in memory answers at once
+            rest = attrs.evolve(page, limit=page.limit - len(events), after=piece.after)
+            piece = await self._store.read(span, rest)
+            events += piece.events
+            size += sum(len(event.json) for event in piece.events)
+        return EventPage(events, piece.after)
+
     def get(self, id: str) -> Deferred[Event]:
         """Fire with the event of that id: `IEventStore.get`."""
         return self._store.get(id)
 
-    def count(self, span: Range) -> Deferred[int]:
-        """Fire with how many events a range holds: `IEventStore.count`."""
-        return self._store.count(span)
+    async def count(self, span: Range, where: Where = EVERYTHING) -> int:
+        """How many events a range holds; raises `StoreUnavailable`.
+
+        With conditions it looks at each event, so that the answer is that of a range.
+        """
+        if not where:
+            return await self._store.count(span)
+        count = 0
+        page = Page(EVENTS_COUNTED_AT_ONCE, where=where)
+        while True:
+            piece = await self._store.read(span, page)
+            count += len(piece.events)
+            if piece.after is None:
+                return count
+            page = attrs.evolve(page, after=piece.after)
+            await deferLater(self._clock, 0)  # a store in memory answers at once
 
     def last(self) -> Deferred[Event | None]:
         """Fire with the event of the greatest timestamp, the latest of equals, or None."""
         newest = self._store.read(Range(), Page(limit=1, descending=True))
         return newest.addCallback(lambda page: page.events[0] if page.events else None)
 
-    async def follow(self, since: str | None = None) -> Follower:
-        """A follower of all that is stored from now on, or after the cursor `since`.
+    def pending(self, since: str) -> Deferred[int]:
+        """Fire with how many changes there are after a cursor: `IChangeHistory.pending`."""
+        return self._store.pending(since)
 
-        It misses nothing that is stored after this has returned. Use it in `with`. Raises
-        `InvalidCursor` and `StoreUnavailable`.
+    async def follow(
+        self, since: str = NOW, where: Where = EVERYTHING, limit: int | None = None
+    ) -> Follower:
+        """A follower of the changes after a cursor, without end unless there is a limit.
+
+        It misses nothing that is stored after this has returned. Use it in `with`.
+
+        Args:
+            since: a cursor, or `NOW` or `BEGINNING`.
+            where: what the events must meet.
+            limit: changes at the most.
+
+        Raises:
+            InvalidCursor: it is none.
+            StoreUnavailable: the place cannot be found now.
         """
-        if since is None:
-            since = await self._store.last()
-        else:
-            await self._store.changes(since, 1)  # so that a wrong cursor is found before any answer
-        return Follower(self._store, self._feed, self._clock, since)
+        return self._follower(await self._place(since), Wish(where, limit))
+
+    async def catch_up(
+        self, since: str = NOW, where: Where = EVERYTHING, limit: int | None = None
+    ) -> Follower:
+        """A follower that ends with what is there now; otherwise as `follow`."""
+        start = await self._place(since)
+        return self._follower(start, Wish(where, limit, await self._store.last()))
+
+    def _follower(self, start: str, wish: Wish) -> Follower:
+        return Follower(self._feed, self._clock, start, wish)
+
+    async def _place(self, since: str) -> str:
+        if since == NOW:
+            return await self._store.last()
+        if since == BEGINNING:
+            return await self._store.first()
+        with suppress(ForgottenCursor):  # which the follower will tell of
+            await self._store.changes(since, 1)  # so that a wrong one is found before any answer
+        return since
 
     def end_feed(self) -> None:
         """Let every follower, also one that comes later, end after what it has already read."""

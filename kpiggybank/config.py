@@ -157,6 +157,13 @@ SETTINGS = (
         str,
     ),
     Setting(
+        "STALL_TIMEOUT",
+        "60",
+        "seconds after which a client that takes nothing of a stream or range is cut off",
+        _SECONDS,
+        _seconds,
+    ),
+    Setting(
         "DATA_DIR",
         "",
         "the folder of SQLite's file; default systemd's STATE_DIRECTORY, else the working folder",
@@ -189,6 +196,7 @@ class Config:
     host: str
     port: int
     listen: str
+    stall_timeout: float
     data_dir: str
     mode: str
 

@@ -16,6 +16,8 @@ from urllib.parse import unquote_to_bytes
 import attrs
 import msgspec
 
+from kpiggybank.where import EVERYTHING, Where
+
 Number = int | float
 
 #: Levels of arrays and objects in one event, the event itself being the first.
@@ -78,11 +80,13 @@ class Page:
         limit: events at the most, 1 or more.
         after: the `EventPage.after` of the piece before; None begins at the range's edge.
         descending: the newest timestamp first (among equals, the latest arrival first).
+        where: what the events must meet; others are passed over.
     """
 
     limit: int
     after: str | None = None
     descending: bool = False
+    where: Where = EVERYTHING
 
 
 @attrs.frozen

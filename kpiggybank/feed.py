@@ -1,19 +1,24 @@
-"""The feed: who follows, and who must wake when there is more to read."""
+"""The feed: who follows, who must wake when there is more, and what all of them read together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from kpiggybank.events import Change
-from kpiggybank.interfaces import IChangeHistory, StoreUnavailable
+from kpiggybank.interfaces import ForgottenCursor, IChangeHistory
+from kpiggybank.pieces import Piece, Shelf
 
-#: Changes that a follower reads at once: the memory that a slow one costs.
-CHANGES_AT_ONCE = 200
+#: Changes that are read at once, unless they are large (`CHANGES_BYTES`): the memory that a slow
+#: follower costs.
+CHANGES_AT_ONCE = 500
+
+#: Followers that are woken in one turn of the reactor; requests are served between the turns.
+BELLS_AT_ONCE = 100
 
 
 @attrs.define(eq=False)
@@ -51,10 +56,29 @@ class Bell:
 
 @attrs.define(eq=False)
 class Feed:
-    """The bells of all followers."""
+    """The bells of all followers, and what these followers read.
 
-    _bells: set[Bell] = attrs.field(factory=set)
-    _ended: bool = False
+    Followers that stand at the same place, as all do that keep up, get the same `Piece`: it is read
+    once, and whatever is made of it is made once.
+
+    Args:
+        history: what is read.
+        clock: tells when a turn of the reactor ends.
+    """
+
+    _history: IChangeHistory
+    _clock: IReactorTime
+    _bells: dict[Bell, None] = attrs.field(factory=dict, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    #: Bells that are still to be rung in the round that is under way, if any is.
+    _round: Iterator[Bell] | None = attrs.field(default=None, init=False)
+    _another_round: bool = attrs.field(default=False, init=False)
+    _shelf: Shelf = attrs.field(factory=Shelf, init=False)
+    #: Reads of the store under way, each with all who want the same.
+    _reads: dict[str, list[Deferred[Piece]]] = attrs.field(factory=dict, init=False)
+    #: A place after which nothing was found since the last ring.
+    _end: str | None = attrs.field(default=None, init=False)
+    _rings: int = attrs.field(default=0, init=False)
 
     @property
     def ended(self) -> bool:
@@ -67,78 +91,87 @@ class Feed:
 
     def join(self, bell: Bell) -> None:
         """Ring this bell, too, from now on."""
-        self._bells.add(bell)
+        self._bells[bell] = None
 
     def leave(self, bell: Bell) -> None:
         """Ring this bell no longer."""
-        self._bells.discard(bell)
+        self._bells.pop(bell, None)
 
     def ring(self) -> None:
-        """Tell every follower that there is more."""
-        for bell in tuple(self._bells):
-            bell.ring()
+        """Tell every follower that there is more, in the next turns of the reactor.
+
+        Not at once: what else is stored in this turn goes to each of them together, and who stored
+        it gets the answer first.
+        """
+        self._rings += 1
+        self._end = None
+        if self._round is None:
+            self._begin_round()
+        else:
+            self._another_round = True
 
     def end(self) -> None:
         """Let every follower, also one that comes later, say good-bye."""
         self._ended = True
-        self.ring()
+        for bell in tuple(self._bells):
+            bell.ring()
 
+    async def after(self, cursor: str) -> Piece:
+        """The next changes after a cursor, `CHANGES_AT_ONCE` or fewer; none if there are none.
 
-@attrs.define(eq=False)
-class Follower:
-    """One reader of changes, with its own cursor into the store; catching up and live are one path.
+        Where the store does not know all of them any more, the piece says so.
 
-    It hears the feed's bell inside its `with`.
-    """
-
-    _history: IChangeHistory
-    _feed: Feed
-    _clock: IReactorTime
-    _cursor: str
-    _bell: Bell = attrs.field(factory=Bell)
-
-    def __enter__(self) -> Follower:
-        self._feed.join(self._bell)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._feed.leave(self._bell)
-
-    @property
-    def cursor(self) -> str:
-        """The place after the last change that `more` returned."""
-        return self._cursor
-
-    @property
-    def ended(self) -> bool:
-        """Whether the feed has ended: there is no need to ask for more."""
-        return self._feed.ended
-
-    async def more(self, patience: float) -> Sequence[Change]:
-        """The next changes, at most `CHANGES_AT_ONCE`; waits for them where there are none.
-
-        Empty after `patience` seconds of silence, or when the feed has ended. A store that cannot
-        answer is silent: it is asked again when the bell rings, or when this is called again.
+        Raises:
+            InvalidCursor: it is none.
+            StoreUnavailable: they cannot be read now.
         """
-        deadline = self._clock.seconds() + patience
-        while not self._feed.ended:
-            # Muffled before reading: what arrives during the read rings again.
-            self._bell.muffle()
-            try:
-                changes = await self._history.changes(self._cursor, CHANGES_AT_ONCE)
-            except StoreUnavailable:
-                changes = ()
-            if changes:
-                self._cursor = changes[-1].cursor
-                return changes
-            left = deadline - self._clock.seconds()
-            try:
-                await self._bell.wait().addTimeout(max(0, left), self._clock)
-            except TimeoutError:
-                break
-        return ()
+        piece = self._shelf.get(cursor)
+        if piece is not None:
+            return piece
+        if cursor == self._end:
+            return Piece((), cursor)
+        wanted: Deferred[Piece] = Deferred()
+        if cursor in self._reads:
+            self._reads[cursor].append(wanted)
+        else:
+            self._reads[cursor] = [wanted]
+            Deferred.fromCoroutine(self._read(cursor)).addBoth(self._answer, cursor)
+        return await wanted
+
+    async def _read(self, cursor: str) -> Piece:
+        rings = self._rings
+        try:
+            changes = await self._history.changes(cursor, CHANGES_AT_ONCE)
+        except ForgottenCursor as error:
+            return Piece((), error.oldest, reset=str(error))
+        if changes:
+            piece = Piece(changes, changes[-1].cursor)
+            self._shelf.put(cursor, piece)
+            return piece
+        if rings == self._rings:
+            self._end = cursor
+        return Piece((), cursor)
+
+    def _answer(self, result: Any, cursor: str) -> None:
+        for wanted in self._reads.pop(cursor):
+            if not wanted.called:  # cancelled in the meantime
+                wanted.callback(result)  # or fails, if the result is a failure
+
+    def _begin_round(self) -> None:
+        self._another_round = False
+        self._round = iter(tuple(self._bells))
+        self._clock.callLater(0, self._ring_some)
+
+    def _ring_some(self) -> None:
+        assert self._round is not None
+        count = 0
+        for bell in islice(self._round, BELLS_AT_ONCE):
+            count += 1
+            if bell in self._bells:  # or it has left meanwhile
+                bell.ring()
+        if count == BELLS_AT_ONCE:
+            self._clock.callLater(0, self._ring_some)
+        elif self._another_round:
+            self._begin_round()
+        else:
+            self._round = None

@@ -20,6 +20,12 @@ from kpiggybank.events import Change, Event, EventPage, Page, Range
 #: JSON bytes after which a store ends a piece of a range early.
 PAGE_BYTES = 4 * 2**20
 
+#: Unwanted events after which a store ends a piece of a range early, empty perhaps.
+PASSED_OVER = 2000
+
+#: JSON bytes after which a store ends a piece of changes early.
+CHANGES_BYTES = 256 * 2**10
+
 
 class StoreError(Exception):
     """A store did not do what it was asked; the text is one line for people."""
@@ -39,6 +45,18 @@ class IdConflict(StoreError):
 
 class InvalidCursor(StoreError):
     """A cursor, or an `EventPage.after`, that this store never gave out."""
+
+
+class ForgottenCursor(StoreError):
+    """The store no longer knows all that came after a cursor, which once was a good one.
+
+    Attributes:
+        oldest: the place from which on it knows everything.
+    """
+
+    def __init__(self, reason: str, oldest: str) -> None:
+        super().__init__(reason)
+        self.oldest = oldest
 
 
 class IEventStore(Interface):
@@ -81,8 +99,9 @@ class IEventStore(Interface):
         """Read a piece of a range, ordered by timestamp, then arrival; both reversed if descending.
 
         Fires with `page.limit` events or fewer: a store ends a piece early where its bytes would
-        get many. A range whose start is greater than its end is empty. Fails with `InvalidCursor`
-        and `StoreUnavailable`.
+        get many, or where it has passed over many events that are not wanted, so a piece may be
+        empty although it is not the last one. A range whose start is greater than its end is empty.
+        Fails with `InvalidCursor` and `StoreUnavailable`.
         """
 
     def get(id: str) -> Deferred[Event]:
@@ -102,13 +121,23 @@ class IChangeHistory(Interface):
     def changes(since: str, limit: int) -> Deferred[Sequence[Change]]:
         """Fire with the next `limit` changes, or fewer, after a cursor; empty if there are none.
 
-        All that was acknowledged here before the call counts as there. Handing the last change's
-        cursor back continues without a gap or a repeat. Fails with `InvalidCursor` and
-        `StoreUnavailable`.
+        A store ends a piece early where its bytes would get many. All that was acknowledged here
+        before the call counts as there. Handing the last change's cursor back continues without a
+        gap or a repeat. Fails with `InvalidCursor`, `ForgottenCursor` and `StoreUnavailable`.
         """
+
+    def first() -> Deferred[str]:
+        """Fire with the cursor before the oldest change that is known; `StoreUnavailable`."""
 
     def last() -> Deferred[str]:
         """Fire with the cursor after the newest change; fails with `StoreUnavailable`."""
+
+    def pending(since: str) -> Deferred[int]:
+        """Fire with how many changes there are after a cursor.
+
+        A store of several machines may give an estimate. Fails with `InvalidCursor` and
+        `StoreUnavailable`.
+        """
 
 
 class IEventBank(IEventStore, IChangeHistory):

@@ -170,7 +170,7 @@ def makeService(options: Options) -> BankService:
         # What was given is not told: a URL may have a password in it.
         _refuse("DB_HOST and DB_PORT take a host and its port, or a URL like https://host:port")
     bank = Bank(store, reactor)
-    site = BankSite(WsApi(bank).resource, reactor)
+    site = BankSite(WsApi(bank, reactor, config.stall_timeout).resource, reactor)
     runner = options.parent if config.mode == "prod" else None
     observer = None if runner is None else logs.quiet_observer(runner)
     reactor.callWhenRunning(_stop_on_signals, reactor)

@@ -19,6 +19,7 @@ DEFAULTS = {
     "host": "127.0.0.1",
     "port": 3000,
     "listen": "",
+    "stall_timeout": 60.0,
     "data_dir": ".",
     "mode": "dev",
 }
@@ -73,6 +74,7 @@ def test_empty_variable_is_the_default() -> None:
         ("PORT", "-1"),
         ("PORT", "3000.0"),
         ("PORT", "٣"),
+        ("STALL_TIMEOUT", "0"),
         ("MODE", "loud"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from kpiggybank.events import Event
-from kpiggybank.stores.couchdb import history, ring
+from kpiggybank.stores.couchdb import history, memory
 from tests.feed_contract import by_id, events
 from tests.scripted_couchdb import (
     READ,
@@ -111,7 +111,7 @@ async def test_more_old_ones_than_are_remembered(
     old = events(range(4), "old")
     couch.keep(*old, stamp=stamps(hours_ago=5))
     # All the old ones and the design documents are known at first.
-    monkeypatch.setattr(ring, "REMEMBERED", 6)
+    monkeypatch.setattr(memory, "REMEMBERED", 6)
     await far_back(couch, old, [A, B])
 
 
@@ -120,7 +120,7 @@ async def test_more_told_than_is_remembered(
     couch: ScriptedCouchDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was told and forgotten since is known by its stamp."""
-    monkeypatch.setattr(ring, "REMEMBERED", 2)
+    monkeypatch.setattr(memory, "REMEMBERED", 2)
     store, cursor, feed = await by_hand(couch)
     told = events(range(6), "told")
     for hours, each in enumerate(told):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 from pytest_twisted import ensureDeferred
 
 from kpiggybank.events import Page, Range
-from kpiggybank.interfaces import IEventBank
+from kpiggybank.interfaces import ForgottenCursor, IEventBank
 from kpiggybank.stores.dummy import MADE_UP, RING, DummyStore
 from tests.feed_contract import ArrivalContract, FeedContract, events, read_all, stored
 
@@ -75,12 +76,16 @@ async def test_no_id_is_ever_taken() -> None:
 
 @ensureDeferred
 async def test_memory_is_bounded() -> None:
-    """However much is posted, only the newest changes stay; a slow follower goes on with those."""
+    """However much is posted, only the newest changes stay, and a cursor before them is told so."""
     store = DummyStore()
     cursor = await store.last()
     await store.append(events(range(RING + 10)))
-    changes = await store.changes(cursor, RING * 2)
+    with pytest.raises(ForgottenCursor) as caught:
+        await store.changes(cursor, RING * 2)
+    assert caught.value.oldest == await store.first()
+    changes = await store.changes(caught.value.oldest, RING * 2)
     assert [change.event.timestamp for change in changes] == list(range(10, RING + 10))
+    assert await store.pending(cursor) == RING + 10
 
 
 @ensureDeferred

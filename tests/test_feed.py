@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -12,9 +13,11 @@ from twisted.python.failure import Failure
 
 from kpiggybank.bank import Bank
 from kpiggybank.events import Change, Event, from_json
-from kpiggybank.feed import CHANGES_AT_ONCE, Bell, Feed, Follower
+from kpiggybank.feed import CHANGES_AT_ONCE, Bell, Feed
+from kpiggybank.follower import Follower
 from kpiggybank.interfaces import InvalidCursor
 from kpiggybank.mint import Mint
+from kpiggybank.pieces import Piece
 from kpiggybank.stores.memory import MemoryStore
 
 
@@ -40,26 +43,33 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def feed() -> Feed:
-    """The feed of the bank."""
-    return Feed()
+def bank(clock: Clock) -> Bank:
+    """A bank in memory."""
+    return Bank(MemoryStore(), clock)
 
 
 @pytest.fixture
-def bank(clock: Clock, feed: Feed) -> Bank:
-    """A bank in memory."""
-    return Bank(MemoryStore(), clock, Mint(), feed)
+def feed(bank: Bank) -> Feed:
+    """The feed of the bank."""
+    return bank._feed
 
 
-def deposit(bank: Bank, *timestamps: float) -> None:
-    """Store events of these times."""
-    for timestamp in timestamps:
-        bank.deposit(from_json(b'{"timestamp":%g}' % timestamp))
+@pytest.fixture
+def deposit(bank: Bank, clock: Clock) -> Callable[..., None]:
+    """Stores events of given times, and lets the turn of the reactor end."""
+
+    def deposit(*timestamps: float, **fields: Any) -> None:
+        for timestamp in timestamps:
+            bank.deposit(from_json(msgspec.json.encode({"timestamp": timestamp, **fields})))
+        clock.advance(0)
+
+    return deposit
 
 
-def times(changes: Any) -> list[float]:
-    """The times of some changes."""
-    return [change.event.timestamp for change in changes]
+def times(piece: Any) -> list[float]:
+    """The times of the events in a piece."""
+    assert isinstance(piece, Piece)
+    return [change.event.timestamp for change in piece.changes]
 
 
 def test_bell_wakes_who_waits() -> None:
@@ -90,41 +100,41 @@ def test_cancelled_wait() -> None:
     bell.ring()
 
 
-def test_follower_hears_what_comes(bank: Bank) -> None:
+def test_follower_hears_what_comes(bank: Bank, deposit: Callable[..., None]) -> None:
     """A waiting follower gets a new event at once, and nothing of before."""
-    deposit(bank, 1)
+    deposit(1)
     with now(bank.follow()) as follower:
         waiting = later(follower.more(15))
         assert not waiting.called
-        deposit(bank, 2)
+        deposit(2)
         assert times(waiting.result) == [2]
 
 
-def test_stored_before_asking(bank: Bank) -> None:
+def test_stored_before_asking(bank: Bank, deposit: Callable[..., None]) -> None:
     """What is stored between following and asking is not missed."""
     follower = now(bank.follow())
-    deposit(bank, 1, 2)
+    deposit(1, 2)
     with follower:
         assert times(now(follower.more(15))) == [1, 2]
 
 
-def test_catching_up_is_paged(bank: Bank) -> None:
+def test_catching_up_is_paged(bank: Bank, deposit: Callable[..., None]) -> None:
     """However far behind, a follower reads so many at a time, all of them, in order."""
     follower = now(bank.follow())
-    deposit(bank, *range(2 * CHANGES_AT_ONCE + 5))
+    deposit(*range(2 * CHANGES_AT_ONCE + 5))
     with follower:
         pages = [now(follower.more(15)) for _ in range(3)]
-    assert list(map(len, pages)) == [CHANGES_AT_ONCE, CHANGES_AT_ONCE, 5]
+    assert [len(page.changes) for page in pages] == [CHANGES_AT_ONCE, CHANGES_AT_ONCE, 5]
     assert [t for page in pages for t in times(page)] == list(range(2 * CHANGES_AT_ONCE + 5))
 
 
-def test_follow_since(bank: Bank) -> None:
+def test_follow_since(bank: Bank, deposit: Callable[..., None]) -> None:
     """A cursor leads on without gap or repeat."""
     with now(bank.follow()) as follower:
-        deposit(bank, 1, 2)
+        deposit(1, 2)
         now(follower.more(15))
         cursor = follower.cursor
-    deposit(bank, 3)
+    deposit(3)
     with now(bank.follow(cursor)) as follower:
         assert times(now(follower.more(15))) == [3]
 
@@ -135,16 +145,16 @@ def test_follow_since_nonsense(bank: Bank) -> None:
         now(bank.follow("nonsense"))
 
 
-def test_silence(bank: Bank, clock: Clock) -> None:
-    """After so many seconds without a change there is an empty answer; then it goes on."""
+def test_silence(bank: Bank, clock: Clock, deposit: Callable[..., None]) -> None:
+    """After so many seconds without a change there is no piece; then it goes on."""
     with now(bank.follow()) as follower:
         silent = later(follower.more(15))
         clock.advance(14.9)
         assert not silent.called
         clock.advance(0.2)
-        assert silent.result == ()
+        assert silent.result is None
         waiting = later(follower.more(15))
-        deposit(bank, 1)
+        deposit(1)
         assert times(waiting.result) == [1]
     assert clock.getDelayedCalls() == []
 
@@ -154,11 +164,11 @@ def test_end_wakes_followers(bank: Bank, clock: Clock) -> None:
     with now(bank.follow()) as follower:
         waiting = later(follower.more(15))
         bank.end_feed()
-        assert waiting.result == ()
-        assert follower.ended
-        assert now(follower.more(15)) == ()
+        assert waiting.result is None
+        assert follower.done
+        assert now(follower.more(15)) is None
     with now(bank.follow()) as follower:
-        assert follower.ended
+        assert follower.done
     assert clock.getDelayedCalls() == []
 
 
@@ -170,7 +180,7 @@ def test_leaving(bank: Bank, feed: Feed) -> None:
     assert len(feed) == 0
 
 
-def test_ring_that_makes_one_leave(feed: Feed) -> None:
+def test_ring_that_makes_one_leave(feed: Feed, clock: Clock) -> None:
     """A follower that leaves while the bells ring does not disturb the round."""
     bells = [Bell(), Bell()]
 
@@ -182,10 +192,11 @@ def test_ring_that_makes_one_leave(feed: Feed) -> None:
         feed.join(bell)
         bell.wait().addCallback(leave)
     feed.ring()
+    clock.advance(0)
     assert len(feed) == 0
 
 
-def test_ring_during_a_read_is_not_lost(clock: Clock, feed: Feed) -> None:
+def test_ring_during_a_read_is_not_lost(clock: Clock) -> None:
     """A change stored while the follower reads makes it read again."""
 
     class SlowHistory(MemoryStore):
@@ -202,18 +213,19 @@ def test_ring_during_a_read_is_not_lost(clock: Clock, feed: Feed) -> None:
 
     history = SlowHistory()
     history.reads = []
-    start = history._last()
-    with Follower(history, feed, clock, start) as follower:
+    feed = Feed(history, clock)
+    with Follower(feed, clock, history._last()) as follower:
         waiting = later(follower.more(15))
         history._append([Event("id", 1, b'{"timestamp":1}')], ())
         feed.ring()
+        clock.advance(0)
         history.reads.pop().callback(None)
         assert not waiting.called
         history.reads.pop().callback(None)
         assert times(waiting.result) == [1]
 
 
-def test_deposit_rings_without_its_sender(clock: Clock, feed: Feed) -> None:
+def test_deposit_rings_without_its_sender(clock: Clock) -> None:
     """Followers hear of an event also when its sender gave up before the ack."""
 
     class SlowStore(MemoryStore):
@@ -227,13 +239,14 @@ def test_deposit_rings_without_its_sender(clock: Clock, feed: Feed) -> None:
             return self.go.addCallback(lambda _: self._append(events, absent))
 
     store = SlowStore()
-    bank = Bank(store, clock, Mint(), feed)
+    bank = Bank(store, clock)
     with now(bank.follow()) as follower:
         waiting = later(follower.more(15))
         answer = bank.deposit(from_json(b'{"timestamp":1}'))
         answer.addErrback(lambda failure: failure.trap(CancelledError) and None)
         answer.cancel()
         store.go.callback(None)
+        clock.advance(0)
         assert times(waiting.result) == [1]
 
 

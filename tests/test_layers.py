@@ -14,17 +14,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: What each part of the house may import of the house.
 ALLOWED = {
-    "events": set[str](),
+    "where": set[str](),
+    "events": {"where"},
     "sample": set[str](),
     "shield": set[str](),
     "mint": set[str](),
     "config": set[str](),
     "logs": set[str](),
     "interfaces": {"events"},
-    "feed": {"interfaces", "events"},
-    "bank": {"feed", "interfaces", "events", "mint", "shield"},
+    "pieces": {"events", "where"},
+    "feed": {"pieces", "interfaces"},
+    "follower": {"feed", "pieces", "interfaces", "where"},
+    "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "where"},
     "stores": {"stores", "interfaces", "events", "mint", "outgoing", "sample", "shield"},
-    "web": {"web", "bank", "events", "interfaces"},
+    "web": {"web", "bank", "pieces", "events", "interfaces", "where"},
     "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs"},
     # The parts of the client are nobody else's business.
     "client": {"_wire", "_stream", "outgoing"},

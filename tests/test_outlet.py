@@ -25,6 +25,8 @@ from kpiggybank.web.site import BankSite
 from tests.socket_client import Server
 from tests.web_client import Door, StagedStore, has_fired, result_of
 
+PATIENCE_SECONDS = 7.0
+
 
 class Unanswered(Resource):
     """Leaves its one request to the test."""
@@ -59,6 +61,7 @@ class Stage:
     """A request that has arrived, and the transport below it."""
 
     transport: Any = attrs.field(factory=StringTransport)
+    clock: Clock = attrs.field(factory=Clock)
     connection: Any = attrs.field(init=False)
     request: Any = attrs.field(init=False)
 
@@ -94,7 +97,7 @@ class Stage:
         """Write pieces through an outlet, and then leave it, by an error perhaps."""
 
         async def answer() -> None:
-            with Outlet(self.request) as outlet:
+            with Outlet(self.request, self.clock, PATIENCE_SECONDS) as outlet:
                 for piece in pieces:
                     await outlet.write(piece)
                 if error is not None:
@@ -110,14 +113,14 @@ def write(outlet: Outlet, piece: bytes) -> Deferred[None]:
 
 def test_provides_the_interface() -> None:
     """An outlet is what a transport expects of a producer."""
-    assert verifyObject(IPushProducer, Outlet(Stage().request))
+    assert verifyObject(IPushProducer, Outlet(Stage().request, Clock(), PATIENCE_SECONDS))
 
 
 def test_head_at_once() -> None:
     """The head is sent before there is a piece to write."""
     stage = Stage()
     assert stage.transport.value() == b""
-    with Outlet(stage.request):
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS):
         assert stage.transport.value().startswith(b"HTTP/1.0 200 OK\r\n")
         assert stage.body == b""
 
@@ -132,7 +135,7 @@ def test_write_at_full_speed() -> None:
 def test_pause_makes_a_write_wait() -> None:
     """The piece of a write in a pause is sent, and the next one waits."""
     stage = Stage()
-    with Outlet(stage.request) as outlet:
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS) as outlet:
         stage.pause()
         waiting = write(outlet, b"one")
         assert stage.body == b"one"
@@ -155,7 +158,7 @@ def test_pause_from_within_a_write() -> None:
 def test_resume_before_the_write() -> None:
     """A pause that is over when the write comes does not hold it."""
     stage = Stage()
-    with Outlet(stage.request) as outlet:
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS) as outlet:
         stage.pause()
         stage.resume()
         result_of(write(outlet, b"one"))
@@ -164,7 +167,7 @@ def test_resume_before_the_write() -> None:
 def test_pause_twice() -> None:
     """Two pauses are ended by one resumption."""
     stage = Stage()
-    with Outlet(stage.request) as outlet:
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS) as outlet:
         stage.pause()
         waiting = write(outlet, b"one")
         stage.pause()
@@ -176,7 +179,7 @@ def test_pause_twice() -> None:
 def test_pause_again() -> None:
     """After a resumption the next pause makes the next write wait."""
     stage = Stage()
-    with Outlet(stage.request) as outlet:
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS) as outlet:
         stage.pause()
         stage.resume()
         stage.pause()
@@ -189,7 +192,7 @@ def test_pause_again() -> None:
 def test_resume_without_pause() -> None:
     """A transport may resume what was not paused."""
     stage = Stage()
-    with Outlet(stage.request) as outlet:
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS) as outlet:
         stage.resume()
         result_of(write(outlet, b"one"))
 
@@ -240,7 +243,7 @@ def test_client_goes_away_in_a_pause() -> None:
 def test_client_goes_away_between_writes() -> None:
     """Leaving an outlet whose client has gone is no error."""
     stage = Stage()
-    with Outlet(stage.request) as outlet:
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS) as outlet:
         result_of(write(outlet, b"one"))
         stage.lose()
     assert not stage.transport.disconnected
@@ -249,7 +252,7 @@ def test_client_goes_away_between_writes() -> None:
 def test_told_to_stop() -> None:
     """A transport that tells the producer to stop changes nothing: the request hears of the end."""
     stage = Stage()
-    with Outlet(stage.request) as outlet:
+    with Outlet(stage.request, stage.clock, PATIENCE_SECONDS) as outlet:
         outlet.stopProducing()
         result_of(write(outlet, b"one"))
     assert stage.body == b"one"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kpiggybank.feed import CHANGES_AT_ONCE
-from kpiggybank.web.wsapi import HEARTBEAT_SECONDS
+from kpiggybank.web.query import HEARTBEAT_SECONDS
 from tests.web_client import NDJSON, ROOT, Door, event, result_of
 
 

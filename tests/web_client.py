@@ -30,6 +30,9 @@ FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
+#: The patience of a door with readers.
+STALL_SECONDS = 60.0
+
 T = TypeVar("T")
 
 _StubTreq: Any = StubTreq  # it has no types
@@ -201,21 +204,25 @@ class Door:
 
     store: IEventBank = attrs.field(factory=MemoryStore)
     clock: Clock = attrs.field(factory=Clock)
-    feed: Feed = attrs.field(factory=Feed)
     bank: Bank = attrs.field(init=False)
+    feed: Feed = attrs.field(init=False)
     _api: WsApi = attrs.field(init=False)
     _treq: Any = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.bank = Bank(self.store, self.clock, feed=self.feed)
-        self._api = WsApi(self.bank)
+        self.bank = Bank(self.store, self.clock)
+        self.feed = self.bank._feed
+        self._api = WsApi(self.bank, self.clock, STALL_SECONDS)
         self._treq = _StubTreq(self._api.resource)
         # By itself it serves by a plain Site, which for one thing parses forms.
         self._treq._agent._serverFactory = self.site(Clock())
 
     def flush(self) -> None:
-        """Let everything arrive that is on its way."""
+        """Let everything arrive that is on its way, and all happen that is due."""
         self._treq.flush()
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.advance(0)
+            self._treq.flush()
 
     def site(self, reactor: Any) -> BankSite:
         """The interface as it stands behind a port."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence as Seq
+from itertools import islice
 from zlib import crc32
 
 import attrs
@@ -13,8 +14,9 @@ from twisted.internet.defer import Deferred, execute, succeed
 from zope.interface import implementer
 
 from kpiggybank.events import Change, Event, EventPage, Page, Range, sortable
-from kpiggybank.interfaces import IEventBank, StoreUnavailable
+from kpiggybank.interfaces import ForgottenCursor, IEventBank, StoreUnavailable
 from kpiggybank.sample import SignIns
+from kpiggybank.stores.pieces import Basket, piece_of
 from kpiggybank.stores.sequence import Sequence
 
 #: Made-up events, all of the last 90 days before the store was made.
@@ -78,9 +80,17 @@ class DummyStore:
         """The changes after a cursor, as far as they are still known."""
         return execute(self._changes, since, limit)
 
+    def first(self) -> Deferred[str]:
+        """See `IChangeHistory.first`."""
+        return execute(self._first)
+
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
         return execute(self._last)
+
+    def pending(self, since: str) -> Deferred[int]:
+        """See `IChangeHistory.pending`."""
+        return execute(self._pending, since)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -109,11 +119,12 @@ class DummyStore:
             places = [place for place in reversed(places) if after is None or place < after]
         else:
             places = [place for place in places if after is None or place > after]
-        events = [self._events[place] for place in places[: page.limit]]
-        more = len(places) > page.limit
-        return EventPage(
-            events, self._sequence.cursor(places[page.limit - 1] + 1) if more else None
-        )
+        basket = Basket(page)
+        for place in places:
+            if basket.put(self._events[place]):
+                more = place != places[-1]
+                return EventPage(basket.events, self._sequence.cursor(place + 1) if more else None)
+        return EventPage(basket.events, None)
 
     def _get(self, id: str) -> Event:
         self._check_open()
@@ -121,10 +132,20 @@ class DummyStore:
         return attrs.evolve(like, id=id)
 
     def _changes(self, since: str, limit: int) -> Seq[Change]:
+        behind = self._pending(since)
+        known = len(self._newest)
+        if behind > known:
+            text = f"the dummy store knows only the newest {RING} changes"
+            raise ForgottenCursor(text, self._first())
+        return piece_of(islice(self._newest, known - behind, None), limit)
+
+    def _first(self) -> str:
         self._check_open()
-        behind = self._number - self._sequence.number(since, self._number)
-        known = list(self._newest)
-        return known[max(0, len(known) - behind) :][:limit]
+        return self._sequence.cursor(self._number - len(self._newest))
+
+    def _pending(self, since: str) -> int:
+        self._check_open()
+        return self._number - self._sequence.number(since, self._number)
 
     def _last(self) -> str:
         self._check_open()

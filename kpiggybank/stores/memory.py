@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence as Seq
-from itertools import islice
 
 import attrs
 from twisted.internet.defer import Deferred, execute, succeed
@@ -21,13 +20,13 @@ from kpiggybank.events import (
     sortable,
 )
 from kpiggybank.interfaces import (
-    PAGE_BYTES,
     EventNotFound,
     IdConflict,
     IDisposable,
     IEventBank,
     StoreUnavailable,
 )
+from kpiggybank.stores.pieces import Basket, piece_of
 from kpiggybank.stores.sequence import Sequence
 
 _Key = tuple[Number, int]
@@ -86,9 +85,17 @@ class MemoryStore:
         """See `IChangeHistory.changes`."""
         return execute(self._changes, since, limit)
 
+    def first(self) -> Deferred[str]:
+        """See `IChangeHistory.first`."""
+        return execute(self._first)
+
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
         return execute(self._last)
+
+    def pending(self, since: str) -> Deferred[int]:
+        """See `IChangeHistory.pending`."""
+        return execute(self._pending, since)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -134,15 +141,14 @@ class MemoryStore:
             else:
                 low = max(low, bisect_right(self._keys, key))
         places = range(high - 1, low - 1, -1) if page.descending else range(low, high)
-        events, size, number = [], 0, 0
-        for place in islice(places, page.limit):
+        basket = Basket(page)
+        after = None
+        for place in places:
             number = self._keys[place][1]
-            events.append(self._arrivals[number - 1])
-            size += len(events[-1].json)
-            if size >= PAGE_BYTES:
+            if basket.put(self._arrivals[number - 1]):
+                after = self._sequence.cursor(number) if place != places[-1] else None
                 break
-        more = len(events) < len(places)
-        return EventPage(events, self._sequence.cursor(number) if more else None)
+        return EventPage(basket.events, after)
 
     def _get(self, id: str) -> Event:
         self._check_open()
@@ -159,8 +165,17 @@ class MemoryStore:
         self._check_open()
         number = self._sequence.number(since, len(self._arrivals))
         newest = min(number + limit, len(self._arrivals))
-        return [self._change(later) for later in range(number + 1, newest + 1)]
+        return piece_of(map(self._change, range(number + 1, newest + 1)), limit)
+
+    def _first(self) -> str:
+        self._check_open()
+        return self._sequence.cursor(0)
 
     def _last(self) -> str:
         self._check_open()
         return self._sequence.cursor(len(self._arrivals))
+
+    def _pending(self, since: str) -> int:
+        self._check_open()
+        newest = len(self._arrivals)
+        return newest - self._sequence.number(since, newest)

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore, fail
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -18,7 +19,8 @@ from kpiggybank.events import Change, Event, EventPage, Page, Range
 from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
 from kpiggybank.shield import shield
 from kpiggybank.stores.group_commit import GroupCommit
-from kpiggybank.stores.sqlite_file import Append, DatabaseFile, open_file
+from kpiggybank.stores.ring import Ring
+from kpiggybank.stores.sqlite_file import Append, DatabaseFile, Written, open_file
 
 #: How many reads go on at a time, each in a thread and with a connection of its own.
 READERS = 3
@@ -34,6 +36,8 @@ class SQLiteStore:
     An append is answered after its transaction was synced to the disk (WAL, `synchronous=FULL`).
     Appends of one reactor turn, and those that arrive while the disk is busy, share a transaction.
 
+    The newest changes are also in memory, for followers: all of them are written here.
+
     Args:
         reactor: provides `IReactorTime` and `IReactorFromThreads`.
         path: the file; made, like its folder, where it is missing. What it is relative to is the
@@ -43,6 +47,7 @@ class SQLiteStore:
     _reactor: Any
     _path: str
     _file: DatabaseFile | None = None
+    _ring: Ring = attrs.field(init=False)
     _closed: bool = False
     _writing: ThreadPool = attrs.field(factory=lambda: ThreadPool(1, 1, "kpiggybank write"))
     _reading: ThreadPool = attrs.field(factory=lambda: ThreadPool(0, READERS, "kpiggybank read"))
@@ -50,9 +55,15 @@ class SQLiteStore:
     _appends: GroupCommit[Append] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._appends = GroupCommit(
-            lambda group: self._in_writer(lambda file: file.write(group)), self._reactor
-        )
+        self._appends = GroupCommit(self._write, self._reactor)
+
+    def _write(self, group: Seq[Append]) -> Deferred[Seq[Failure | None]]:
+        return self._in_writer(lambda file: file.write(group)).addCallback(self._written)
+
+    def _written(self, written: Written) -> Seq[Failure | None]:
+        for change in written.changes:
+            self._ring.add(change)
+        return written.outcomes
 
     def describe(self) -> str:
         """The kind of store and its file."""
@@ -68,6 +79,7 @@ class SQLiteStore:
         self._reading.start()
         try:
             self._file = await self._in_thread(self._writing, lambda: open_file(self._path))
+            self._ring = Ring(self._file.head)
         finally:
             if self._file is None:
                 self._stop_threads()
@@ -95,7 +107,7 @@ class SQLiteStore:
     def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[None]:
         """See `IEventStore.append`."""
         if not self._usable:
-            return fail(StoreUnavailable("the store is not open"))
+            return fail(_not_open())
         return self._appends.submit(Append(events, absent))
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
@@ -112,11 +124,22 @@ class SQLiteStore:
 
     def changes(self, since: str, limit: int) -> Deferred[Seq[Change]]:
         """See `IChangeHistory.changes`."""
+        found = self._ring.since(since, limit) if self._usable else None
+        if found is not None:
+            return succeed(found)
         return self._in_reader(lambda file: file.changes(since, limit))
+
+    def first(self) -> Deferred[str]:
+        """See `IChangeHistory.first`."""
+        return self._in_reader(lambda file: file.first())
 
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
-        return self._in_reader(lambda file: file.last())
+        return succeed(self._ring.head) if self._usable else fail(_not_open())
+
+    def pending(self, since: str) -> Deferred[int]:
+        """See `IChangeHistory.pending`."""
+        return self._in_reader(lambda file: file.pending(since))
 
     @property
     def _usable(self) -> bool:
@@ -124,7 +147,7 @@ class SQLiteStore:
 
     def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
         if not self._usable:
-            return fail(StoreUnavailable("the store is not open"))
+            return fail(_not_open())
         # Shielded: a thread cannot be cancelled, and its turn lasts until it has ended.
         return shield(self._turns.run(lambda: self._in_thread(self._reading, ask, self._file)))
 
@@ -143,3 +166,7 @@ class SQLiteStore:
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(self._path + suffix)
+
+
+def _not_open() -> StoreUnavailable:
+    return StoreUnavailable("the store is not open")

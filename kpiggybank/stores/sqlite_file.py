@@ -26,7 +26,8 @@ from kpiggybank.events import (
     same_value,
     sortable,
 )
-from kpiggybank.interfaces import PAGE_BYTES, EventNotFound, IdConflict, StoreUnavailable
+from kpiggybank.interfaces import EventNotFound, IdConflict, StoreUnavailable
+from kpiggybank.stores.pieces import Basket, piece_of
 from kpiggybank.stores.sequence import Sequence
 
 #: `PRAGMA application_id` of our files: "KPIg".
@@ -54,6 +55,19 @@ class Append:
 
     events: Seq[Event]
     absent: Seq[str]
+
+
+@attrs.frozen
+class Written:
+    """What became of a group of appends.
+
+    Attributes:
+        outcomes: the failure of each append, if any.
+        changes: all that is new, in order.
+    """
+
+    outcomes: Seq[Failure | None]
+    changes: Seq[Change]
 
 
 @contextmanager
@@ -88,26 +102,27 @@ class DatabaseFile:
         # Last: closing any descriptor of the file drops the locks SQLite holds on it.
         os.close(self._lock)
 
-    def write(self, group: Seq[Append]) -> Seq[Failure | None]:
-        """Write a group of appends in one synced transaction; the failure of each, if any.
+    def write(self, group: Seq[Append]) -> Written:
+        """Write a group of appends in one synced transaction.
 
         Raises:
             StoreUnavailable: nothing of the group was stored.
         """
+        changes: list[Change] = []
         with _driver_errors("write"):
             self._writer.execute("BEGIN IMMEDIATE")
             newest = self._newest
             try:
-                outcomes = [self._insert(append) for append in group]
+                outcomes = [self._insert(append, changes) for append in group]
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._newest = newest
                 with suppress(apsw.Error):  # where COMMIT failed there may be nothing left to undo
                     self._writer.execute("ROLLBACK")
                 raise
-        return outcomes
+        return Written(outcomes, changes)
 
-    def _insert(self, append: Append) -> Failure | None:
+    def _insert(self, append: Append, changes: list[Change]) -> Failure | None:
         if self._there(append.absent):
             return Failure(IdConflict("the key came with other events before"))
         first = self._newest + 1
@@ -122,6 +137,8 @@ class DatabaseFile:
             self._writer.execute("DELETE FROM event WHERE seq >= ?", (first,))
             return self._repeat(append.events)
         self._newest += len(rows)
+        cursor = self._sequence.cursor
+        changes.extend(Change(cursor(seq), event) for seq, event in enumerate(append.events, first))
         return None
 
     def _repeat(self, events: Seq[Event]) -> Failure | None:
@@ -156,18 +173,16 @@ class DatabaseFile:
                 within, beyond, far = _WITHIN_DESCENDING, _BEYOND_DESCENDING, low
             else:
                 within, beyond, far = _WITHIN, _BEYOND, high
-            events: list[Event] = []
-            size = last = 0
+            basket = Basket(page)
+            following = None
             questions = ((within, place), (beyond, (place[0], far)))
             with closing(_rows(connection, *questions)) as rows:
                 for seq, id, timestamp, json in rows:
-                    last = seq
-                    events.append(Event(id, exact_timestamp(timestamp, json), json))
-                    size += len(json)
-                    if len(events) == page.limit or size >= PAGE_BYTES:
+                    if basket.put(Event(id, exact_timestamp(timestamp, json), json)):
+                        more = next(rows, None) is not None
+                        following = self._sequence.cursor(seq) if more else None
                         break
-                more = next(rows, None) is not None
-        return EventPage(events, self._sequence.cursor(last) if more else None)
+        return EventPage(basket.events, following)
 
     def _place(self, connection: apsw.Connection, after: str) -> tuple[Number, int]:
         seq = self._sequence.place(after, self._greatest(connection))
@@ -197,16 +212,27 @@ class DatabaseFile:
         with self._reading() as connection:
             number = self._sequence.number(since, self._greatest(connection))
             later = (_COLUMNS + "seq > ? ORDER BY seq LIMIT ?", (number, limit))
-            rows = list(_rows(connection, later))
-        return [
-            Change(self._sequence.cursor(seq), Event(id, exact_timestamp(timestamp, json), json))
-            for seq, id, timestamp, json in rows
-        ]
+            with closing(_rows(connection, later)) as rows:
+                return piece_of(map(self._change, rows), limit)
 
-    def last(self) -> str:
-        """See `IChangeHistory.last`."""
+    def _change(self, row: _Row) -> Change:
+        seq, id, timestamp, json = row
+        return Change(self._sequence.cursor(seq), Event(id, exact_timestamp(timestamp, json), json))
+
+    def pending(self, since: str) -> int:
+        """See `IChangeHistory.pending`."""
         with self._reading() as connection:
-            return self._sequence.cursor(self._greatest(connection))
+            newest = self._greatest(connection)
+        return newest - self._sequence.number(since, newest)
+
+    def first(self) -> str:
+        """See `IChangeHistory.first`."""
+        return self._sequence.cursor(0)
+
+    @property
+    def head(self) -> str:
+        """The cursor after the newest change."""
+        return self._sequence.cursor(self._newest)
 
     @staticmethod
     def _greatest(connection: apsw.Connection) -> int:

@@ -1,4 +1,4 @@
-"""How the events of a range and the changes of a stream are written."""
+"""How the events of a range are written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from operator import attrgetter
 import attrs
 import msgspec
 
-from kpiggybank.events import Change, Event
+from kpiggybank.events import Event
 
 JSON = b"application/json"
 NDJSON = b"application/x-ndjson"
@@ -47,19 +47,3 @@ FORMATS = {
     "rows": Format(JSON, b"[", b",", b"]", _row),
     "ndjson": Format(NDJSON, b"", b"", b"", _line),
 }
-
-HEARTBEAT = b"\r\n"
-
-
-def change_lines(changes: Sequence[Change]) -> bytes:
-    """Some changes, a line each."""
-    return b"".join(
-        b'{"seq":%b,"id":%b,"doc":%b}\r\n'
-        % (_encode(change.cursor), _encode(change.event.id), change.event.json)
-        for change in changes
-    )
-
-
-def farewell_line(cursor: str) -> bytes:
-    """The last line of a stream that ends in order: the place to go on from."""
-    return b'{"last_seq":%b}\r\n' % _encode(cursor)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
+
+#: Bytes that are given to the transport at once.
+SLICE_BYTES = 256 * 2**10
+
+
+class Stalled(Exception):
+    """A reader has taken nothing for too long; the text is one line."""
 
 
 @implementer(IPushProducer)
@@ -23,10 +30,14 @@ class Outlet:
     Args:
         request: a `twisted.web.server.Request` whose head is set and not yet written. Nobody else
             may write to it.
+        clock: counts the patience.
+        patience: seconds in which a reader must take something of what waits for it.
     """
 
     _request: Any
-    _paused: Deferred[None] | None = None
+    _clock: IReactorTime
+    _patience: float
+    _paused: Deferred[None] | None = attrs.field(default=None, init=False)
 
     def __enter__(self) -> Outlet:
         self._request.registerProducer(self, True)
@@ -47,10 +58,19 @@ class Outlet:
             self._request.transport.abortConnection()
 
     async def write(self, piece: bytes) -> None:
-        """Send a piece; returns when the reader can take the next one."""
-        self._request.write(piece)
-        if self._paused is not None:
-            await self._paused
+        """Send a piece; returns when the reader can take the next one.
+
+        Raises:
+            Stalled: the reader took nothing of it for too long.
+        """
+        # Not all at once: each slice that the reader takes is a sign of life.
+        for start in range(0, len(piece), SLICE_BYTES):
+            self._request.write(piece[start : start + SLICE_BYTES])
+            if self._paused is not None:
+                await self._paused.addTimeout(self._patience, self._clock, self._stalled)
+
+    def _stalled(self, result: object, seconds: float) -> NoReturn:
+        raise Stalled(f"its reader took nothing for {seconds:g} seconds")
 
     def pauseProducing(self) -> None:
         """Make the next `write` wait; called by the transport when its buffer is full."""

@@ -10,9 +10,17 @@ import attrs
 import msgspec
 
 from kpiggybank.events import Number, Page, Range, sortable
+from kpiggybank.where import Condition, Where
 
 #: The most events that one page (`limit`) may ask for.
 MAX_LIMIT = 10_000
+#: The most changes that a stream's `limit` may ask for.
+MAX_STREAM_LIMIT = 999_999_999
+#: The most conditions (`where`) at a time.
+MAX_CONDITIONS = 16
+#: What a stream's `heartbeat` is by itself, and at the most.
+HEARTBEAT_SECONDS = 15.0
+MAX_HEARTBEAT_SECONDS = 60
 
 _number = msgspec.json.Decoder(Number).decode
 
@@ -23,7 +31,9 @@ class BadQuery(ValueError):
 
 @attrs.frozen
 class Query:
-    """The parameters of a URL, each given at most once; unknown ones are nobody's business.
+    """The parameters of a URL; unknown ones are nobody's business.
+
+    Each may be given once, save `where`.
 
     Args:
         args: as `twisted.web.http.Request.args` has them.
@@ -37,13 +47,14 @@ class Query:
         Raises:
             BadQuery: it is given twice, or is not UTF-8.
         """
-        values = self.args.get(name.encode(), ())
-        if not values:
-            return None
-        if len(values) > 1:
+        texts = self._texts(name)
+        if len(texts) > 1:
             raise BadQuery(f"'{name}' is given more than once")
+        return texts[0] if texts else None
+
+    def _texts(self, name: str) -> Sequence[str]:
         try:
-            return values[0].decode()
+            return [value.decode() for value in self.args.get(name.encode(), ())]
         except UnicodeDecodeError:
             raise BadQuery(f"'{name}' is not UTF-8") from None
 
@@ -74,17 +85,46 @@ class Query:
     @property
     def limit(self) -> int | None:
         """The greatest number of events wanted, None for all; raises BadQuery."""
+        return self._limit(MAX_LIMIT)
+
+    @property
+    def stream_limit(self) -> int | None:
+        """The greatest number of changes wanted, None for all; raises BadQuery."""
+        return self._limit(MAX_STREAM_LIMIT)
+
+    def _limit(self, most: int) -> int | None:
         text = self.text("limit")
         if text is None:
             return None
-        if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_LIMIT:
-            raise BadQuery(f"'limit' takes a whole number from 1 to {MAX_LIMIT}")
+        if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+            raise BadQuery(f"'limit' takes a whole number from 1 to {most}")
         return int(text)
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds of silence after which a stream gives a sign of life; raises BadQuery."""
+        seconds = self.number("heartbeat")
+        if seconds is None:
+            return HEARTBEAT_SECONDS
+        if not 1 <= seconds <= MAX_HEARTBEAT_SECONDS:
+            raise BadQuery(f"'heartbeat' takes seconds, from 1 to {MAX_HEARTBEAT_SECONDS}")
+        return seconds
+
+    @property
+    def where(self) -> Where:
+        """The conditions that events must meet; raises BadQuery."""
+        texts = self._texts("where")
+        if len(texts) > MAX_CONDITIONS:
+            raise BadQuery(f"'where' is given more than {MAX_CONDITIONS} times")
+        try:
+            return Where(tuple(map(Condition.of, texts)))
+        except ValueError as error:
+            raise BadQuery(f"'where': {error}") from None
 
     def page(self, limit: int) -> Page:
         """The first page that is asked for, of `limit` events at the most; raises BadQuery."""
         descending = self.choice("descending", "false", "true") == "true"
-        return Page(limit, self.text("after"), descending)
+        return Page(limit, self.text("after"), descending, self.where)
 
     def continued(self, after: str) -> str:
         """The same query, from another place on."""

@@ -10,29 +10,26 @@ import attrs
 import msgspec
 from klein import Klein
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
-from kpiggybank.bank import Bank
+from kpiggybank.bank import NOW, Bank
 from kpiggybank.events import Deposit, from_form, from_json, from_lines
 from kpiggybank.interfaces import InvalidCursor
 from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
-from kpiggybank.web.formats import (
-    FORMATS,
-    HEARTBEAT,
-    JSON,
-    NDJSON,
-    Format,
-    change_lines,
-    farewell_line,
-)
-from kpiggybank.web.outlet import Outlet
+from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
+from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
+from kpiggybank.web.streams import EVENT_STREAM, STREAM_FORMATS, StreamFormat
 
-#: An empty line goes to a follower after so much silence.
-HEARTBEAT_SECONDS = 15.0
+#: Where a stream begins, so that a client that loses it before any change knows where to go on.
+CURSOR_HEADER = b"KPIggyBank-Cursor"
 #: Events that a range reads at once: twice as many are the memory that a slow reader costs.
 EVENTS_AT_ONCE = 2000
 
@@ -53,9 +50,13 @@ class WsApi:
 
     Args:
         bank: answers for everything; its store is open.
+        clock: for the patience with slow readers.
+        stall_seconds: that patience.
     """
 
     _bank: Bank
+    _clock: IReactorTime
+    _stall_seconds: float
 
     _log = Logger()
     app = Klein()
@@ -97,7 +98,8 @@ class WsApi:
     async def _range(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
         span, limit = query.span, query.limit
         page = query.page(EVENTS_AT_ONCE if limit is None else limit)
-        piece = await self._bank.read(span, page)
+        read = self._bank.read if limit is None else self._bank.page
+        piece = await read(span, page)
         after = piece.after
         if limit is not None or after is None:
             if after is not None:
@@ -108,26 +110,37 @@ class WsApi:
         request.setHeader(b"Content-Type", form.content_type)
         if request.method == b"HEAD":
             return None
-        with Outlet(request) as outlet:
-            head = form.head
+        with self._outlet(request) as outlet:
+            comma = form.head
             while piece.after is not None:
                 # The store is busy with the next piece while this one is written.
                 following = self._bank.read(span, attrs.evolve(page, after=piece.after))
                 try:
-                    await outlet.write(head + form.write(piece.events))
+                    if piece.events:
+                        await outlet.write(comma + form.write(piece.events))
+                        comma = form.comma
+                    else:
+                        await deferLater(self._clock, 0)  # a store in memory answers at once
                 except BaseException:
                     following.addErrback(lambda failure: None)
                     following.cancel()
                     raise
-                head = form.comma
                 piece = await following
-            await outlet.write(head + form.write(piece.events) + form.tail)
+            if piece.events:
+                await outlet.write(comma + form.write(piece.events))
+            elif comma is form.head:
+                await outlet.write(form.head)
+            await outlet.write(form.tail)
         return None
+
+    def _outlet(self, request: Request) -> Outlet:
+        return Outlet(request, self._clock, self._stall_seconds)
 
     @app.route(f"{_ROOT}/count", methods=["GET"])
     async def count(self, request: Request) -> bytes:
         """How many events a range holds."""
-        return answer(request, _encode(await self._bank.count(Query(request.args).span)))
+        query = Query(request.args)
+        return answer(request, _encode(await self._bank.count(query.span, query.where)))
 
     @app.route(f"{_ROOT}/last", methods=["GET"])
     async def last(self, request: Request) -> bytes:
@@ -137,19 +150,29 @@ class WsApi:
 
     @app.route(f"{_ROOT}/stream", methods=["GET"])
     async def stream(self, request: Request) -> None:
-        """Changes as they happen, until the client or the server goes."""
-        follower = await self._bank.follow(Query(request.args).text("since"))
-        request.setHeader(b"Content-Type", NDJSON)
+        """Changes as they happen: until somebody goes, or what was asked for is told."""
+        query = Query(request.args)
+        form = _stream_format(request, query)
+        heartbeat = query.heartbeat
+        finite = query.choice("feed", "continuous", "normal") == "normal"
+        begin = self._bank.catch_up if finite else self._bank.follow
+        follower = await begin(_since(request, query), query.where, query.stream_limit)
+        request.setHeader(b"Content-Type", form.content_type)
+        request.setHeader(b"Cache-Control", b"no-cache")
+        request.setHeader(b"X-Accel-Buffering", b"no")
+        request.setHeader(CURSOR_HEADER, follower.cursor.encode())
         if request.method == b"HEAD":
             return
-        with follower, Outlet(request) as outlet:
-            while not follower.ended:
-                changes = await follower.more(HEARTBEAT_SECONDS)
-                if changes:
-                    await outlet.write(change_lines(changes))
-                elif not follower.ended:
-                    await outlet.write(HEARTBEAT)
-            await outlet.write(farewell_line(follower.cursor))
+        with follower, self._outlet(request) as outlet:
+            await outlet.write(form.opening(follower.cursor))
+            while not follower.done:
+                piece = await follower.more(heartbeat)
+                if piece is not None:
+                    await outlet.write(form.piece(piece))
+                elif not follower.done:
+                    await outlet.write(form.heartbeat(follower.cursor))
+            pending = await self._bank.pending(follower.cursor) if finite else None
+            await outlet.write(form.farewell(follower.cursor, pending))
 
     @app.route("/wsapi/ping", methods=["GET"])
     def ping(self, request: Request) -> bytes:
@@ -162,7 +185,9 @@ class WsApi:
         if not request.startedWriting:
             return answer_failure(request, failure)
         # The outlet has aborted the connection; finishing the answer would make it look complete.
-        if failure.check(InvalidCursor):
+        if failure.check(Stalled):
+            self._log.info("an answer was cut: {reason}", reason=failure.getErrorMessage())
+        elif failure.check(InvalidCursor):
             self._log.warn("a stream was cut: its place is in a database that is gone")
         else:
             self._log.failure("an answer was cut short", failure)
@@ -189,3 +214,26 @@ def _reader(request: Request) -> Callable[[bytes], Deposit]:
     except KeyError:
         accepted = ", ".join(name.decode() for name in _READERS)
         raise UnsupportedMediaType(f"'Content-Type' takes {accepted}") from None
+
+
+def _since(request: Request, query: Query) -> str:
+    """Where a stream shall begin."""
+    # A browser that lost a stream asks for the same URL again, and tells by this where it was.
+    last = request.getHeader(b"last-event-id")
+    if not last:
+        since = query.text("since")
+        return NOW if since is None else since
+    try:
+        return last.decode()
+    except UnicodeDecodeError:
+        raise BadQuery("'Last-Event-ID' is not UTF-8") from None
+
+
+def _stream_format(request: Request, query: Query) -> StreamFormat:
+    """How a stream shall be written."""
+    name = query.choice("format", "", *STREAM_FORMATS)
+    if not name:
+        accepted = parse_accept_header(request.getHeader("accept"), MIMEAccept)
+        browser = accepted.quality(EVENT_STREAM.decode()) > accepted.quality(NDJSON.decode())
+        name = "sse" if browser else "ndjson"
+    return STREAM_FORMATS[name]

@@ -17,7 +17,7 @@ from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.outgoing.bodies import Silence, abort
 from kpiggybank.outgoing.lines import LineCutter, LineTooLong
 from kpiggybank.stores.couchdb.documents import event_in
-from kpiggybank.stores.couchdb.ring import number_of
+from kpiggybank.stores.couchdb.memory import number_of
 
 #: CouchDB is asked for a sign of life so often, and given up after so long a silence. In seconds.
 HEARTBEAT_SECONDS = 2.0

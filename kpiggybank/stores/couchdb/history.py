@@ -15,8 +15,10 @@ from kpiggybank.events import Change, Event
 from kpiggybank.stores.couchdb.changes import Row
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.listener import Listener
-from kpiggybank.stores.couchdb.ring import Memory, Ring, number_of
+from kpiggybank.stores.couchdb.memory import Memory, number_of
 from kpiggybank.stores.couchdb.server import AnswerTooLarge, Server
+from kpiggybank.stores.pieces import piece_of
+from kpiggybank.stores.ring import Ring
 
 #: So many of the documents that are there at the start are remembered as told.
 OLD_IDS = 10_000
@@ -24,6 +26,10 @@ OLD_IDS = 10_000
 #: Of so many readers who catch up from CouchDB itself, the last so many ids are remembered.
 TRAILS = 32
 TRAIL_IDS = 5_000
+
+
+#: CouchDB's sequence before everything.
+_BEGINNING = "0"
 
 
 class _Answer(msgspec.Struct):
@@ -76,6 +82,20 @@ class History:
                 return found
         return await self._shared(place, limit)
 
+    def first(self) -> str:
+        """See `IChangeHistory.first`: CouchDB knows everything."""
+        return self._cursors.seal(_BEGINNING)
+
+    async def pending(self, since: str) -> int:
+        """See `IChangeHistory.pending`: exact for what is in memory."""
+        place = self._cursors.open(since)
+        if self._ring.knows(since) and self._listener.live:
+            await self._listener.settled()
+            if self._ring.knows(since):
+                return self._ring.pending(since)
+        # All that happened in the database counts in CouchDB's numbers, not only events.
+        return max(0, number_of(await newest(self._server)) - number_of(place))
+
     async def last(self) -> str:
         """See `IChangeHistory.last`."""
         if self._listener.live:
@@ -119,9 +139,12 @@ class History:
                 if row.id not in told and (event := row.event) is not None:
                     found.setdefault(row.id, (row.place, event))
             if found:
-                last, _ = list(found.values())[-1]
-                self._remember(last, (*trail, *found))
-                return [Change(self._cursors.seal(at), event) for at, event in found.values()]
+                changes = [Change(self._cursors.seal(at), event) for at, event in found.values()]
+                piece = piece_of(changes, limit)
+                ids = list(found)[: len(piece)]
+                last, _ = found[ids[-1]]
+                self._remember(last, (*trail, *ids))
+                return piece
             place = str(answer.last_seq)  # nothing but repeats, and documents that are no events
 
     def _remember(self, place: str, ids: tuple[str, ...]) -> None:

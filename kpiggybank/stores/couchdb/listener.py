@@ -18,9 +18,10 @@ from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.stores.couchdb.changes import HEARTBEAT_SECONDS, Lines, Row
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.documents import event_id
+from kpiggybank.stores.couchdb.memory import Memory, number_of
 from kpiggybank.stores.couchdb.reading import find
-from kpiggybank.stores.couchdb.ring import Memory, Ring, number_of
 from kpiggybank.stores.couchdb.server import Refused, Server
+from kpiggybank.stores.ring import Ring
 
 #: For so many seconds at the most a reader waits for what was acknowledged to come by.
 SETTLE_SECONDS = 1.0

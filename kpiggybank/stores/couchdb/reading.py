@@ -17,7 +17,7 @@ import attrs
 import msgspec
 
 from kpiggybank.events import Event, EventPage, Page, Range
-from kpiggybank.interfaces import PAGE_BYTES
+from kpiggybank.interfaces import PASSED_OVER
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.documents import (
     Moment,
@@ -30,6 +30,7 @@ from kpiggybank.stores.couchdb.documents import (
 )
 from kpiggybank.stores.couchdb.server import AnswerTooLarge, Server, encode
 from kpiggybank.stores.couchdb.setup import BY_TIME
+from kpiggybank.stores.pieces import Basket
 
 #: Documents that are fetched by id at once.
 FETCHED_AT_ONCE = 500
@@ -137,22 +138,21 @@ async def read(server: Server, seal: Seal, span: Range, page: Page) -> EventPage
     query = _query(span, page.descending, after)
     if query is None:
         return EventPage((), None)
-    # One more than asked for tells whether there is more; another one is where we were before.
-    rows, more = await _rows(server, query, page.limit + (1 if after is None else 2))
+    wanted = max(page.limit, PASSED_OVER) if page.where else page.limit
+    # One more than wanted tells whether there is more; another one is where we were before.
+    rows, more = await _rows(server, query, wanted + (1 if after is None else 2))
     if after is not None and rows and rows[0].id == after.id:
         del rows[0]
-    fetched = await _fetch(server, [row.id for row in rows[: page.limit] if row.value is None])
-    events: list[Event] = []
-    size = place = 0
+    fetched = await _fetch(server, [row.id for row in rows[:wanted] if row.value is None])
+    basket = Basket(page)
+    place = 0
     for place, row in enumerate(rows, 1):
         event = exact_event(row.id, row.value) or fetched.get(row.id)
-        if event is not None:
-            events.append(event)
-            size += len(event.json)
-        if place == page.limit or size >= PAGE_BYTES:
+        full = event is not None and basket.put(event)
+        if full or place == wanted:
             more = more or place < len(rows)
             break
-    return EventPage(events, _pack(seal, rows[place - 1]) if more and place else None)
+    return EventPage(basket.events, _pack(seal, rows[place - 1]) if more and place else None)
 
 
 async def count(server: Server, span: Range) -> int:

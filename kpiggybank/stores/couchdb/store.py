@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 import attrs
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import Deferred, DeferredSemaphore, fail
+from twisted.internet.defer import Deferred, DeferredSemaphore, execute, fail
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -38,6 +38,7 @@ _TOO_LARGE = 413
 _UNFIT = (400, _TOO_LARGE)
 
 T = TypeVar("T")
+_Question = Callable[[History], Coroutine[Deferred[Any], Any, T]]
 _pause = backoffPolicy(initialDelay=0.2, maxDelay=5.0, factor=1.5)
 
 
@@ -180,35 +181,36 @@ class CouchDBStore:
 
     def changes(self, since: str, limit: int) -> Deferred[Sequence[Change]]:
         """See `IChangeHistory.changes`."""
-        try:
-            history = self._open_history()
-        except StoreUnavailable:
-            return fail()
-        return self._in_time(Deferred.fromCoroutine(history.changes(since, limit)))
+        return self._of_history(lambda history: history.changes(since, limit))
+
+    def first(self) -> Deferred[str]:
+        """See `IChangeHistory.first`."""
+        return execute(lambda: self._open_history().first())
 
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
-        try:
-            history = self._open_history()
-        except StoreUnavailable:
-            return fail()
-        return self._in_time(Deferred.fromCoroutine(history.last()))
+        return self._of_history(lambda history: history.last())
+
+    def pending(self, since: str) -> Deferred[int]:
+        """See `IChangeHistory.pending`."""
+        return self._of_history(lambda history: history.pending(since))
 
     def _open_history(self) -> History:
         if self._history is None or self._closed:
             raise StoreUnavailable("the store is not open")
         return self._history
 
-    def _in_turn(self, ask: Callable[[History], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
+    def _of_history(self, ask: _Question[T]) -> Deferred[T]:
         try:
             history = self._open_history()
         except StoreUnavailable:
             return fail()
-        return self._in_time(Deferred.fromCoroutine(self._take_turn(ask, history)))
+        return self._in_time(Deferred.fromCoroutine(ask(history)))
 
-    async def _take_turn(
-        self, ask: Callable[[History], Coroutine[Deferred[Any], Any, T]], history: History
-    ) -> T:
+    def _in_turn(self, ask: _Question[T]) -> Deferred[T]:
+        return self._of_history(lambda history: self._take_turn(ask, history))
+
+    async def _take_turn(self, ask: _Question[T], history: History) -> T:
         await self._turns.acquire()
         try:
             return await ask(history)

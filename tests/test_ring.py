@@ -6,9 +6,11 @@ import pytest
 
 from kpiggybank.events import Change
 from kpiggybank.interfaces import InvalidCursor
-from kpiggybank.stores.couchdb import ring as module
+from kpiggybank.stores import ring as module
+from kpiggybank.stores.couchdb import memory as memory_module
 from kpiggybank.stores.couchdb.cursors import Seal
-from kpiggybank.stores.couchdb.ring import Memory, Ring
+from kpiggybank.stores.couchdb.memory import Memory
+from kpiggybank.stores.ring import Ring
 from tests.feed_contract import event
 
 NOW = 1_700_000_000_000
@@ -100,7 +102,7 @@ def test_memory_of_what_was_there_before() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ids are dropped, and known by their age from then on."""
-    monkeypatch.setattr(module, "REMEMBERED", 10)
+    monkeypatch.setattr(memory_module, "REMEMBERED", 10)
     memory = Memory(NOW, 0, 0)
     for number in range(30):
         assert memory.is_new(number, f"e{number}", stamp(NOW + number * 100_000))
