@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
-from kpiggybank.interfaces import ForgottenCursor, IChangeHistory
+from kpiggybank.events import Change
+from kpiggybank.interfaces import CHANGES_BYTES, ForgottenCursor, IChangeHistory
 from kpiggybank.pieces import Piece, Shelf
+from kpiggybank.shield import shield
 
 #: Changes that are read at once, unless they are large (`CHANGES_BYTES`): the memory that a slow
 #: follower costs.
@@ -21,20 +24,35 @@ CHANGES_AT_ONCE = 500
 BELLS_AT_ONCE = 100
 
 
+def _not_served() -> bool:
+    """Stands for a follower that must be woken to read."""
+    return False
+
+
 @attrs.define(eq=False)
 class Bell:
     """A follower's wake-up: a mark that there is more, and perhaps somebody who waits for it.
 
     It is no queue, since followers can be slow: it only says that reading the store on from one's
     own cursor is worth while, and ringing it twice says no more than ringing it once.
+
+    Args:
+        serve: is called when the bell rings for somebody who waits; tells whether that did it, so
+            that who waits need not be woken. To wake a coroutine costs more than to write a line.
     """
 
-    _rung: bool = False
-    _waiting: Deferred[None] | None = None
+    _serve: Callable[[], bool] = _not_served
+    _rung: bool = attrs.field(default=False, init=False)
+    _waiting: Deferred[None] | None = attrs.field(default=None, init=False)
 
     def ring(self) -> None:
-        """Wake who waits, or let the next `wait` return at once."""
+        """Serve or wake who waits, or let the next `wait` return at once."""
         self._rung = True
+        if self._waiting is not None and not self._serve():
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake who waits."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)
@@ -76,14 +94,20 @@ class Feed:
     _shelf: Shelf = attrs.field(factory=Shelf, init=False)
     #: Reads of the store under way, each with all who want the same.
     _reads: dict[str, list[Deferred[Piece]]] = attrs.field(factory=dict, init=False)
-    #: A place after which nothing was found since the last ring.
-    _end: str | None = attrs.field(default=None, init=False)
+    #: The place after all that was found, and whether that still is all.
+    _end: str = attrs.field(default="", init=False)
+    _at_end: bool = attrs.field(default=False, init=False)
     _rings: int = attrs.field(default=0, init=False)
 
     @property
     def ended(self) -> bool:
         """Whether followers shall say good-bye."""
         return self._ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether every follower has been told that there is more, if there is."""
+        return self._round is None
 
     def __len__(self) -> int:
         """How many follow."""
@@ -103,12 +127,16 @@ class Feed:
         Not at once: what else is stored in this turn goes to each of them together, and who stored
         it gets the answer first.
         """
-        self._rings += 1
-        self._end = None
+        self.doubt()
         if self._round is None:
             self._begin_round()
         else:
             self._another_round = True
+
+    def doubt(self) -> None:
+        """Look into the store again, where the end had been found."""
+        self._rings += 1
+        self._at_end = False
 
     def end(self) -> None:
         """Let every follower, also one that comes later, say good-bye."""
@@ -116,53 +144,61 @@ class Feed:
         for bell in tuple(self._bells):
             bell.ring()
 
-    async def after(self, cursor: str) -> Piece:
+    def at_hand(self, cursor: str) -> Piece | None:
+        """What `after` would give, where that needs no reading."""
+        piece = self._shelf.get(cursor)
+        if piece is None and self._at_end and cursor == self._end:
+            return Piece((), cursor)
+        return piece
+
+    def after(self, cursor: str) -> Deferred[Piece]:
         """The next changes after a cursor, `CHANGES_AT_ONCE` or fewer; none if there are none.
 
-        Where the store does not know all of them any more, the piece says so.
-
-        Raises:
-            InvalidCursor: it is none.
-            StoreUnavailable: they cannot be read now.
+        Where the store does not know all of them any more, the piece says so. Fails with
+        `InvalidCursor`, and with `StoreUnavailable` when they cannot be read now.
         """
-        piece = self._shelf.get(cursor)
+        piece = self.at_hand(cursor)
         if piece is not None:
-            return piece
-        if cursor == self._end:
-            return Piece((), cursor)
+            return succeed(piece)
+        if cursor not in self._reads:
+            return shield(self._read(cursor))
         wanted: Deferred[Piece] = Deferred()
-        if cursor in self._reads:
-            self._reads[cursor].append(wanted)
-        else:
-            self._reads[cursor] = [wanted]
-            Deferred.fromCoroutine(self._read(cursor)).addBoth(self._answer, cursor)
-        return await wanted
+        self._reads[cursor].append(wanted)
+        return wanted
 
-    async def _read(self, cursor: str) -> Piece:
-        rings = self._rings
-        try:
-            changes = await self._history.changes(cursor, CHANGES_AT_ONCE)
-        except ForgottenCursor as error:
-            return Piece((), error.oldest, reset=str(error))
+    def _read(self, cursor: str) -> Deferred[Piece]:
+        self._reads[cursor] = []
+        read = self._history.changes(cursor, CHANGES_AT_ONCE)
+        found = read.addCallbacks(self._found, _forgotten, callbackArgs=(cursor, self._rings))
+        return found.addBoth(self._answer, cursor)
+
+    def _found(self, changes: Sequence[Change], cursor: str, rings: int) -> Piece:
+        piece = Piece(changes, changes[-1].cursor if changes else cursor)
         if changes:
-            piece = Piece(changes, changes[-1].cursor)
             self._shelf.put(cursor, piece)
-            return piece
-        if rings == self._rings:
-            self._end = cursor
-        return Piece((), cursor)
+        if rings == self._rings and len(changes) < CHANGES_AT_ONCE and piece.size < CHANGES_BYTES:
+            self._end, self._at_end = piece.cursor, True
+        return piece
 
-    def _answer(self, result: Any, cursor: str) -> None:
+    def _answer(self, result: Any, cursor: str) -> Any:
         for wanted in self._reads.pop(cursor):
             if not wanted.called:  # cancelled in the meantime
                 wanted.callback(result)  # or fails, if the result is a failure
+        return result
 
     def _begin_round(self) -> None:
         self._another_round = False
         self._round = iter(tuple(self._bells))
-        self._clock.callLater(0, self._ring_some)
+        self._clock.callLater(0, self._read_ahead)
 
-    def _ring_some(self) -> None:
+    def _read_ahead(self) -> None:
+        # What all who keep up wait for; whether that could be read, each of them will see.
+        if self._bells and self._end:
+            self.after(self._end).addBoth(self._ring_some)
+        else:
+            self._ring_some()
+
+    def _ring_some(self, _: object = None) -> None:
         assert self._round is not None
         count = 0
         for bell in islice(self._round, BELLS_AT_ONCE):
@@ -175,3 +211,10 @@ class Feed:
             self._begin_round()
         else:
             self._round = None
+
+
+def _forgotten(failure: Failure) -> Piece:
+    error = failure.value
+    if isinstance(error, ForgottenCursor):
+        return Piece((), error.oldest, reset=str(error))
+    failure.raiseException()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Protocol
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 
@@ -29,14 +31,28 @@ class Wish:
     until: str | None = None
 
 
+class Listener(Protocol):
+    """Whom a follower tells.
+
+    Both methods return None when more can be told at once, else a Deferred that fires when it can.
+    """
+
+    def take(self, piece: Piece) -> Deferred[None] | None:
+        """Hear of changes, or of a gap before those that follow."""
+
+    def silence(self, cursor: str) -> Deferred[None] | None:
+        """Hear that there was nothing to tell for a while, up to this place."""
+
+
 @attrs.define(eq=False)
 class Follower:
     """One reader of changes, with its own cursor into the store; catching up and live are one path.
 
-    It hears the feed's bell inside its `with`.
+    It hears the feed's bell inside its `with`. As long as it keeps up, all that it tells is at hand
+    when the bell rings, and is told within the ring.
 
     Attributes:
-        cursor: the place after what `more` has returned, and after what was passed over.
+        cursor: the place after what was told, and after what was passed over.
     """
 
     _feed: Feed
@@ -44,7 +60,11 @@ class Follower:
     cursor: str
     _wish: Wish = attrs.field(factory=Wish)
     _left: int | None = attrs.field(init=False)
-    _bell: Bell = attrs.field(factory=Bell, init=False)
+    _bell: Bell = attrs.field(init=False)
+    _listener: Listener = attrs.field(init=False)
+    _patience: float = attrs.field(default=0.0, init=False)
+    #: What the listener wants to be waited for.
+    _pause: Deferred[None] | None = attrs.field(default=None, init=False)
     _at_end: bool = attrs.field(init=False)
     _deadline: float = attrs.field(default=0.0, init=False)
     _alarm: IDelayedCall | None = attrs.field(default=None, init=False)
@@ -52,6 +72,10 @@ class Follower:
     @_left.default
     def _all_left(self) -> int | None:
         return self._wish.limit
+
+    @_bell.default
+    def _own_bell(self) -> Bell:
+        return Bell(self._serve)
 
     @_at_end.default
     def _nothing_to_read(self) -> bool:
@@ -73,41 +97,45 @@ class Follower:
 
     @property
     def done(self) -> bool:
-        """Whether it has all that it wanted, or the feed has ended: do not ask for more."""
+        """Whether it has told all that was wanted, or the feed has ended."""
         return self._at_end or self._left == 0 or self._feed.ended
 
-    async def more(self, patience: float) -> Piece | None:
-        """The next changes that are wanted, or word of a gap; waits for them.
+    async def tell(self, listener: Listener, patience: float) -> None:
+        """Tell a listener all that is wanted, in order, at its pace; returns when that is done.
 
-        None after `patience` seconds in which nothing was found, and when it is done. To a follower
-        without end, a store that cannot answer is silent: it is asked again when the bell rings, or
-        when this is called again.
+        After each `patience` seconds in which nothing was told, its `silence` is called. To a
+        follower without end, a store that cannot answer is silent: it is asked again when the bell
+        rings, and after each silence.
 
         Raises:
             StoreUnavailable: and the follower has an end.
             InvalidCursor: the place is in a database that is gone.
+            Exception: what the listener fails with.
         """
-        self._deadline = self._clock.seconds() + patience
+        self._listener, self._patience = listener, patience
+        self._put_off()
         while not self.done:
             # Muffled before reading: what arrives during the read rings again.
             self._bell.muffle()
             piece = await self._next()
             if piece is not None:
                 self._pass(piece)
-                if piece.changes or piece.reset is not None:
-                    return piece
             elif self._wish.until is not None:
                 self._at_end = True
                 break
             if self._clock.seconds() >= self._deadline:
-                break
-            if piece is None:
+                self._feed.doubt()
+                self._put_off()
+                self._pause = listener.silence(self.cursor)
+            elif piece is None:
                 self._set_alarm()
                 await self._bell.wait()
-            else:
+            elif not piece.changes:
                 # Nothing wanted was in it, and the next one may be at hand as well.
                 await deferLater(self._clock, 0)
-        return None
+            pause, self._pause = self._pause, None
+            if pause is not None:
+                await pause
 
     async def _next(self) -> Piece | None:
         """What is wanted of the next piece, None where there is none."""
@@ -117,18 +145,42 @@ class Follower:
             if self._wish.until is not None:
                 raise
             return None
-        if not piece.changes:
-            return None if piece.reset is None else piece
+        if piece.changes:
+            return self._wanted(piece)
+        return None if piece.reset is None else piece
+
+    def _wanted(self, piece: Piece) -> Piece:
         if self._wish.until is not None:
             piece = piece.up_to(self._wish.until)
         piece = piece.only(self._wish.where)
         return piece if self._left is None else piece.first(self._left)
 
     def _pass(self, piece: Piece) -> None:
+        """Go to the end of a piece, and tell it if there is anything in it."""
         self.cursor = piece.cursor
-        if self._left is not None:
-            self._left -= len(piece.changes)
         self._at_end = self.cursor == self._wish.until
+        if piece.changes or piece.reset is not None:
+            if self._left is not None:
+                self._left -= len(piece.changes)
+            self._put_off()
+            self._pause = self._listener.take(piece)
+
+    def _serve(self) -> bool:
+        """Tell what is at hand while `tell` waits; whether it can wait on."""
+        self._bell.muffle()
+        while not self.done:
+            piece = self._feed.at_hand(self.cursor)
+            if piece is None:
+                return False
+            if not piece.changes:
+                return True
+            self._pass(self._wanted(piece))
+            if self._pause is not None:
+                return False
+        return False
+
+    def _put_off(self) -> None:
+        self._deadline = self._clock.seconds() + self._patience
 
     def _set_alarm(self) -> None:
         # One alarm serves many waits: it rings when the latest deadline has passed.
@@ -141,4 +193,4 @@ class Follower:
         if self._clock.seconds() < self._deadline:
             self._set_alarm()
         else:
-            self._bell.ring()
+            self._bell.wake()

@@ -25,12 +25,18 @@ class Piece:
         changes: may be none.
         cursor: the place after them, and after those that were left out.
         reset: why there is a gap before this piece, None where there is none.
+        size: bytes of the JSON of its events.
     """
 
     changes: Sequence[Change]
     cursor: str
     reset: str | None = None
+    size: int = attrs.field(init=False)
     _made: dict[Hashable, Any] = attrs.field(factory=dict, init=False, repr=False)
+
+    @size.default
+    def _sum(self) -> int:
+        return sum([len(change.event.json) for change in self.changes])
 
     def made(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` returns; it is called once, and then what it made is kept under this key."""
@@ -80,13 +86,9 @@ class Shelf:
     def put(self, cursor: str, piece: Piece) -> None:
         """Keep a piece that is not here yet, in the place of the oldest ones."""
         self._pieces[cursor] = piece
-        self._size += _size(piece)
+        self._size += piece.size
         while len(self._pieces) > 1 and (
             len(self._pieces) > SHELF_PIECES or self._size > SHELF_BYTES
         ):
             oldest = next(iter(self._pieces))
-            self._size -= _size(self._pieces.pop(oldest))
-
-
-def _size(piece: Piece) -> int:
-    return sum(len(change.event.json) for change in piece.changes)
+            self._size -= self._pieces.pop(oldest).size

@@ -1,84 +1,76 @@
-"""The bell, the feed and followers: who wakes when, and what a follower reads."""
+"""The bell and the feed: who wakes when, what is read once for all, and how rounds go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-import msgspec
+import attrs
 import pytest
+from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
-from kpiggybank.bank import Bank
-from kpiggybank.events import Change, Event, from_json
-from kpiggybank.feed import CHANGES_AT_ONCE, Bell, Feed
-from kpiggybank.follower import Follower
-from kpiggybank.interfaces import InvalidCursor
-from kpiggybank.mint import Mint
-from kpiggybank.pieces import Piece
+from kpiggybank.events import Change
+from kpiggybank.feed import BELLS_AT_ONCE, CHANGES_AT_ONCE, Bell, Feed
+from kpiggybank.interfaces import InvalidCursor, StoreUnavailable
 from kpiggybank.stores.memory import MemoryStore
+from tests.feed_contract import events
+from tests.socket_client import reactor, turn
+from tests.web_client import has_fired, result_of
 
 
-def now(coroutine: Coroutine[Deferred[Any], Any, Any]) -> Any:
-    """The result of what needs no waiting."""
-    results: list[Any] = []
-    Deferred.fromCoroutine(coroutine).addBoth(results.append)
-    assert results, "it waits"
-    if isinstance(results[0], Failure):
-        results[0].raiseException()
-    return results[0]
+@attrs.define(eq=False)
+class CountedStore(MemoryStore):
+    """A store that notes what is asked for, and can hold its answers back.
 
+    Attributes:
+        asked: the cursors.
+        hold: whether to hold answers back.
+        held: what lets them go.
+    """
 
-def later(coroutine: Coroutine[Deferred[Any], Any, Any]) -> Deferred[Any]:
-    """What will be the result of something."""
-    return Deferred.fromCoroutine(coroutine)
+    asked: list[str] = attrs.field(factory=list)
+    hold: bool = False
+    held: list[Deferred[None]] = attrs.field(factory=list)
 
-
-@pytest.fixture
-def clock() -> Clock:
-    """Time by hand."""
-    return Clock()
-
-
-@pytest.fixture
-def bank(clock: Clock) -> Bank:
-    """A bank in memory."""
-    return Bank(MemoryStore(), clock)
-
-
-@pytest.fixture
-def feed(bank: Bank) -> Feed:
-    """The feed of the bank."""
-    return bank._feed
+    def changes(self, since: str, limit: int) -> Deferred[Sequence[Change]]:
+        """What was there when the question came, perhaps some time later."""
+        self.asked.append(since)
+        answer = super().changes(since, limit)
+        if not self.hold:
+            return answer
+        self.held.append(Deferred())
+        return self.held[-1].addCallback(lambda _: answer)
 
 
 @pytest.fixture
-def deposit(bank: Bank, clock: Clock) -> Callable[..., None]:
-    """Stores events of given times, and lets the turn of the reactor end."""
-
-    def deposit(*timestamps: float, **fields: Any) -> None:
-        for timestamp in timestamps:
-            bank.deposit(from_json(msgspec.json.encode({"timestamp": timestamp, **fields})))
-        clock.advance(0)
-
-    return deposit
+def store() -> CountedStore:
+    """A store without events."""
+    return CountedStore()
 
 
-def times(piece: Any) -> list[float]:
-    """The times of the events in a piece."""
-    assert isinstance(piece, Piece)
-    return [change.event.timestamp for change in piece.changes]
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """Time by hand; no call may be left."""
+    clock = Clock()
+    yield clock
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.fixture
+def feed(store: CountedStore, clock: Clock) -> Feed:
+    """The feed of the store."""
+    return Feed(store, clock)
 
 
 def test_bell_wakes_who_waits() -> None:
     """A ring fires what waits for it."""
     bell = Bell()
     waiting = bell.wait()
-    assert not waiting.called
+    assert not has_fired(waiting)
     bell.ring()
-    assert waiting.called
+    assert has_fired(waiting)
 
 
 def test_bell_remembers_one_ring() -> None:
@@ -91,6 +83,20 @@ def test_bell_remembers_one_ring() -> None:
     assert not bell.wait().called
 
 
+def test_bell_that_serves() -> None:
+    """Who waits sleeps on as long as it can be served, and nobody is served who does not wait."""
+    answers = [True, True, False]
+    bell = Bell(lambda: answers.pop(0))
+    bell.ring()
+    bell.muffle()
+    waiting = bell.wait()
+    bell.ring()
+    bell.ring()
+    assert not has_fired(waiting)
+    bell.ring()
+    assert has_fired(waiting)
+
+
 def test_cancelled_wait() -> None:
     """Who gave up waiting is not rung."""
     bell = Bell()
@@ -100,173 +106,184 @@ def test_cancelled_wait() -> None:
     bell.ring()
 
 
-def test_follower_hears_what_comes(bank: Bank, deposit: Callable[..., None]) -> None:
-    """A waiting follower gets a new event at once, and nothing of before."""
-    deposit(1)
-    with now(bank.follow()) as follower:
-        waiting = later(follower.more(15))
-        assert not waiting.called
-        deposit(2)
-        assert times(waiting.result) == [2]
+def bells_of(feed: Feed, count: int) -> tuple[list[Bell], list[Deferred[None]]]:
+    """Bells of a feed, and who waits for each of them."""
+    bells = [Bell() for _ in range(count)]
+    for bell in bells:
+        feed.join(bell)
+    return bells, [bell.wait() for bell in bells]
 
 
-def test_stored_before_asking(bank: Bank, deposit: Callable[..., None]) -> None:
-    """What is stored between following and asking is not missed."""
-    follower = now(bank.follow())
-    deposit(1, 2)
-    with follower:
-        assert times(now(follower.more(15))) == [1, 2]
+def test_rung_in_the_next_turn(feed: Feed, clock: Clock) -> None:
+    """A ring waits for the end of the turn, so that what comes together is told together."""
+    _, (waiting,) = bells_of(feed, 1)
+    feed.ring()
+    feed.ring()
+    assert not has_fired(waiting)
+    clock.advance(0)
+    assert has_fired(waiting)
+    assert feed.idle
 
 
-def test_catching_up_is_paged(bank: Bank, deposit: Callable[..., None]) -> None:
-    """However far behind, a follower reads so many at a time, all of them, in order."""
-    follower = now(bank.follow())
-    deposit(*range(2 * CHANGES_AT_ONCE + 5))
-    with follower:
-        pages = [now(follower.more(15)) for _ in range(3)]
-    assert [len(page.changes) for page in pages] == [CHANGES_AT_ONCE, CHANGES_AT_ONCE, 5]
-    assert [t for page in pages for t in times(page)] == list(range(2 * CHANGES_AT_ONCE + 5))
+@ensureDeferred
+async def test_rounds_leave_room(store: CountedStore) -> None:
+    """Many followers are woken in several turns, so that requests are served in between."""
+    feed = Feed(store, reactor)
+    _, waiting = bells_of(feed, 2 * BELLS_AT_ONCE + 1)
+    feed.ring()
+    counts = [0]
+    while counts[-1] < len(waiting):
+        await turn()
+        counts.append(sum(each.called for each in waiting))
+    steps = [after - before for before, after in pairwise(counts)]
+    assert max(steps) == BELLS_AT_ONCE
+    await turn()
+    assert feed.idle
 
 
-def test_follow_since(bank: Bank, deposit: Callable[..., None]) -> None:
-    """A cursor leads on without gap or repeat."""
-    with now(bank.follow()) as follower:
-        deposit(1, 2)
-        now(follower.more(15))
-        cursor = follower.cursor
-    deposit(3)
-    with now(bank.follow(cursor)) as follower:
-        assert times(now(follower.more(15))) == [3]
-
-
-def test_follow_since_nonsense(bank: Bank) -> None:
-    """A wrong cursor is found before there is a follower."""
-    with pytest.raises(InvalidCursor):
-        now(bank.follow("nonsense"))
-
-
-def test_silence(bank: Bank, clock: Clock, deposit: Callable[..., None]) -> None:
-    """After so many seconds without a change there is no piece; then it goes on."""
-    with now(bank.follow()) as follower:
-        silent = later(follower.more(15))
-        clock.advance(14.9)
-        assert not silent.called
-        clock.advance(0.2)
-        assert silent.result is None
-        waiting = later(follower.more(15))
-        deposit(1)
-        assert times(waiting.result) == [1]
-    assert clock.getDelayedCalls() == []
-
-
-def test_end_wakes_followers(bank: Bank, clock: Clock) -> None:
-    """When the feed ends, who waits is told, and who comes later does not wait."""
-    with now(bank.follow()) as follower:
-        waiting = later(follower.more(15))
-        bank.end_feed()
-        assert waiting.result is None
-        assert follower.done
-        assert now(follower.more(15)) is None
-    with now(bank.follow()) as follower:
-        assert follower.done
-    assert clock.getDelayedCalls() == []
-
-
-def test_leaving(bank: Bank, feed: Feed) -> None:
-    """A follower counts within its `with`, also when that ends badly."""
-    with pytest.raises(KeyError), now(bank.follow()):
-        assert len(feed) == 1
-        raise KeyError
-    assert len(feed) == 0
+@ensureDeferred
+async def test_ring_during_a_round(store: CountedStore) -> None:
+    """Who was woken in a round already is woken again by a ring that comes later."""
+    feed = Feed(store, reactor)
+    bells, waiting = bells_of(feed, BELLS_AT_ONCE + 1)
+    feed.ring()
+    while not waiting[0].called:
+        await turn()
+    assert not feed.idle
+    bells[0].muffle()
+    again = bells[0].wait()
+    feed.ring()
+    for _ in range(5):
+        await turn()
+    assert again.called
+    assert waiting[-1].called
 
 
 def test_ring_that_makes_one_leave(feed: Feed, clock: Clock) -> None:
     """A follower that leaves while the bells ring does not disturb the round."""
-    bells = [Bell(), Bell()]
+    bells, waiting = bells_of(feed, 3)
 
     def leave(_: object) -> None:
         for bell in bells:
             feed.leave(bell)
 
-    for bell in bells:
-        feed.join(bell)
-        bell.wait().addCallback(leave)
+    for each in waiting:
+        each.addCallback(leave)
     feed.ring()
     clock.advance(0)
     assert len(feed) == 0
+    assert [each.called for each in waiting] == [True, False, False]
 
 
-def test_ring_during_a_read_is_not_lost(clock: Clock) -> None:
-    """A change stored while the follower reads makes it read again."""
-
-    class SlowHistory(MemoryStore):
-        """Answers when told to."""
-
-        reads: list[Deferred[None]]
-
-        def changes(self, since: str, limit: int) -> Deferred[Sequence[Change]]:
-            """What was there when the question came, some time later."""
-            answer = super().changes(since, limit)
-            slow: Deferred[None] = Deferred()
-            self.reads.append(slow)
-            return slow.addCallback(lambda _: answer)
-
-    history = SlowHistory()
-    history.reads = []
-    feed = Feed(history, clock)
-    with Follower(feed, clock, history._last()) as follower:
-        waiting = later(follower.more(15))
-        history._append([Event("id", 1, b'{"timestamp":1}')], ())
-        feed.ring()
-        clock.advance(0)
-        history.reads.pop().callback(None)
-        assert not waiting.called
-        history.reads.pop().callback(None)
-        assert times(waiting.result) == [1]
+def test_end_is_told_at_once(feed: Feed) -> None:
+    """The end is no matter of rounds: all hear of it before the connections are wound up."""
+    _, waiting = bells_of(feed, BELLS_AT_ONCE + 1)
+    feed.end()
+    assert all(each.called for each in waiting)
+    assert feed.ended
 
 
-def test_deposit_rings_without_its_sender(clock: Clock) -> None:
-    """Followers hear of an event also when its sender gave up before the ack."""
-
-    class SlowStore(MemoryStore):
-        """Appends when told to."""
-
-        go: Deferred[None]
-
-        def append(self, events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[None]:
-            """Store them later."""
-            self.go = Deferred()
-            return self.go.addCallback(lambda _: self._append(events, absent))
-
-    store = SlowStore()
-    bank = Bank(store, clock)
-    with now(bank.follow()) as follower:
-        waiting = later(follower.more(15))
-        answer = bank.deposit(from_json(b'{"timestamp":1}'))
-        answer.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        answer.cancel()
-        store.go.callback(None)
-        clock.advance(0)
-        assert times(waiting.result) == [1]
+def test_read_once_for_all(feed: Feed, store: CountedStore) -> None:
+    """All who stand at the same place get the very same piece, now and later."""
+    start = store._last()
+    store._append(events([1, 2, 3]), ())
+    first, second = result_of(feed.after(start)), result_of(feed.after(start))
+    assert first is second
+    assert feed.at_hand(start) is first
+    assert store.asked == [start]
+    assert [change.event.timestamp for change in first.changes] == [1, 2, 3]
 
 
-def test_ids_are_in_order_of_time() -> None:
-    """Ids grow, also within a millisecond and when the clock is set back."""
-    clock = Clock()
-    clock.advance(1_700_000_000)
-    mint = Mint(clock.seconds)
-    ids = [mint() for _ in range(1000)]
-    clock.advance(0.001)
-    ids.append(mint())
-    clock.rightNow -= 3600
-    ids += [mint() for _ in range(1000)]
-    assert ids == sorted(ids)
-    assert len(set(ids)) == len(ids)
-    assert {len(id) for id in ids} == {28}
+def test_read_once_while_reading(feed: Feed, store: CountedStore) -> None:
+    """Who asks for what is being read gets that, also when the first who asked has gone."""
+    store.hold = True
+    start = store._last()
+    store._append(events([1]), ())
+    asked = [feed.after(start) for _ in range(3)]
+    for each in asked[:2]:
+        each.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        each.cancel()
+    store.held.pop().callback(None)
+    assert len(result_of(asked[2]).changes) == 1
+    assert store.asked == [start]
 
 
-def test_two_mints_do_not_meet() -> None:
-    """Servers with the same clock make different ids."""
-    clock = Clock()
-    mints = Mint(clock.seconds), Mint(clock.seconds)
-    assert len({mint() for mint in mints for _ in range(1000)}) == 2000
+def test_nothing_is_read_at_the_end(feed: Feed, store: CountedStore) -> None:
+    """Where nothing more was found, the store is asked again only after a ring or a doubt."""
+    start = store._last()
+    for _ in range(3):
+        assert not result_of(feed.after(start)).changes
+    assert store.asked == [start]
+    feed.doubt()
+    assert not result_of(feed.after(start)).changes
+    assert store.asked == [start] * 2
+
+
+def test_end_behind_a_short_piece(feed: Feed, store: CountedStore) -> None:
+    """A piece with fewer changes than could be is the last one; asking behind it costs nothing."""
+    start = store._last()
+    store._append(events([1, 2]), ())
+    place = result_of(feed.after(start)).cursor
+    assert not result_of(feed.after(place)).changes
+    assert store.asked == [start]
+
+
+def test_no_end_behind_a_full_piece(feed: Feed, store: CountedStore) -> None:
+    """A piece as large as can be says nothing about what comes next."""
+    start = store._last()
+    store._append(events(range(CHANGES_AT_ONCE + 1)), ())
+    place = result_of(feed.after(start)).cursor
+    assert len(result_of(feed.after(place)).changes) == 1
+
+
+def test_what_comes_during_a_read(feed: Feed, store: CountedStore, clock: Clock) -> None:
+    """A read that began before a ring does not settle that there is no more."""
+    store.hold = True
+    start = store._last()
+    asked = feed.after(start)
+    store._append(events([1]), ())
+    feed.ring()
+    clock.advance(0)
+    store.held.pop().callback(None)
+    assert not result_of(asked).changes
+    again = feed.after(start)
+    store.held.pop().callback(None)
+    assert len(result_of(again).changes) == 1
+
+
+def test_read_ahead(feed: Feed, store: CountedStore, clock: Clock) -> None:
+    """What all wait for is read before they are woken."""
+    start = store._last()
+    result_of(feed.after(start))
+    _, (waiting,) = bells_of(feed, 1)
+    store._append(events([1]), ())
+    store.hold = True
+    feed.ring()
+    clock.advance(0)
+    assert not has_fired(waiting)
+    store.held.pop().callback(None)
+    assert has_fired(waiting)
+    assert feed.at_hand(start) is not None
+
+
+def test_store_that_fails(feed: Feed, store: CountedStore, clock: Clock) -> None:
+    """A store that cannot answer fails the question, and bells ring all the same."""
+    start = store._last()
+    result_of(feed.after(start))
+    _, (waiting,) = bells_of(feed, 1)
+    store._closed = True
+    feed.ring()
+    clock.advance(0)
+    assert has_fired(waiting)
+    with pytest.raises(StoreUnavailable):
+        result_of(feed.after(start))
+    store._closed = False
+    assert not result_of(feed.after(start)).changes
+
+
+def test_nonsense(feed: Feed) -> None:
+    """A wrong cursor is refused."""
+    asked = feed.after("nonsense")
+    with pytest.raises(InvalidCursor):
+        result_of(asked)
+    assert has_fired(asked)

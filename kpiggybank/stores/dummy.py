@@ -137,7 +137,8 @@ class DummyStore:
         if behind > known:
             text = f"the dummy store knows only the newest {RING} changes"
             raise ForgottenCursor(text, self._first())
-        return piece_of(islice(self._newest, known - behind, None), limit)
+        newest = list(islice(reversed(self._newest), behind))
+        return piece_of(reversed(newest), limit)
 
     def _first(self) -> str:
         self._check_open()

@@ -7,10 +7,12 @@ from typing import Final
 
 import attrs
 import msgspec
+from twisted.internet.defer import Deferred
 
 from kpiggybank.events import Change
 from kpiggybank.pieces import Piece
 from kpiggybank.web.formats import NDJSON
+from kpiggybank.web.outlet import Outlet
 
 EVENT_STREAM = b"text/event-stream"
 
@@ -57,6 +59,22 @@ class StreamFormat:
             return self.frame("reset", piece.cursor, _encode(reset))
         frame = self.frame
         return b"".join(frame("", change.cursor, _json(change)) for change in piece.changes)
+
+
+@attrs.frozen(eq=False)
+class StreamWriter:
+    """Tells a follower's changes to an HTTP client; see `kpiggybank.follower.Listener`."""
+
+    _form: StreamFormat
+    _outlet: Outlet
+
+    def take(self, piece: Piece) -> Deferred[None] | None:
+        """Write changes, or word of a gap."""
+        return self._outlet.send(self._form.piece(piece))
+
+    def silence(self, cursor: str) -> Deferred[None] | None:
+        """Write a heartbeat."""
+        return self._outlet.send(self._form.heartbeat(cursor))
 
 
 def _json(change: Change) -> bytes:

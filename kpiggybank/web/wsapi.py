@@ -26,7 +26,7 @@ from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
-from kpiggybank.web.streams import EVENT_STREAM, STREAM_FORMATS, StreamFormat
+from kpiggybank.web.streams import EVENT_STREAM, STREAM_FORMATS, StreamFormat, StreamWriter
 
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
 CURSOR_HEADER = b"KPIggyBank-Cursor"
@@ -165,12 +165,7 @@ class WsApi:
             return
         with follower, self._outlet(request) as outlet:
             await outlet.write(form.opening(follower.cursor))
-            while not follower.done:
-                piece = await follower.more(heartbeat)
-                if piece is not None:
-                    await outlet.write(form.piece(piece))
-                elif not follower.done:
-                    await outlet.write(form.heartbeat(follower.cursor))
+            await follower.tell(StreamWriter(form, outlet), heartbeat)
             pending = await self._bank.pending(follower.cursor) if finite else None
             await outlet.write(form.farewell(follower.cursor, pending))
 
