@@ -121,9 +121,10 @@ class IChangeHistory(Interface):
     def changes(since: str, limit: int) -> Deferred[Sequence[Change]]:
         """Fire with the next `limit` changes, or fewer, after a cursor; empty if there are none.
 
-        A store ends a piece early where its bytes would get many. All that was acknowledged here
-        before the call counts as there. Handing the last change's cursor back continues without a
-        gap or a repeat. Fails with `InvalidCursor`, `ForgottenCursor` and `StoreUnavailable`.
+        A piece ends early where its JSON has `CHANGES_BYTES`; one that is short otherwise is the
+        last. All that was acknowledged here before the call counts as there. Handing the last
+        change's cursor back continues without a gap or a repeat. Fails with `InvalidCursor`,
+        `ForgottenCursor` and `StoreUnavailable`.
         """
 
     def first() -> Deferred[str]:

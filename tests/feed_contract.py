@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 import pytest_twisted
@@ -14,6 +15,7 @@ from zope.interface.verify import verifyObject
 
 from kpiggybank.events import Change, Event, EventPage, Page, Range
 from kpiggybank.interfaces import (
+    CHANGES_BYTES,
     IDisposable,
     IEventBank,
     InvalidCursor,
@@ -35,8 +37,7 @@ async def walk(store: IEventBank, span: Range, page: Page) -> list[EventPage]:
     """All pieces of a range, the next one continuing where the one before ended."""
     pieces = [await store.read(span, page)]
     while pieces[-1].after is not None:
-        following = Page(page.limit, pieces[-1].after, page.descending)
-        pieces.append(await store.read(span, following))
+        pieces.append(await store.read(span, attrs.evolve(page, after=pieces[-1].after)))
     return pieces
 
 
@@ -156,6 +157,48 @@ class FeedContract:
             await new.close()
 
     @ensureDeferred
+    async def test_from_the_first_to_the_last(self, store: IEventBank) -> None:
+        """`first` is before everything that is known, and `last` is after it."""
+        given = events([3, 1, 2])
+        changes = await stored(store, given)
+        found = await store.changes(await store.first(), 1000)
+        assert by_id(change.event for change in found)[-3:] == given
+        assert found[-1].cursor == await store.last() == changes[-1].cursor
+
+    @ensureDeferred
+    async def test_pending(self, store: IEventBank) -> None:
+        """From every place it is told how many changes there still are."""
+        cursor = await store.last()
+        assert await store.pending(cursor) == 0
+        changes = await stored(store, events(range(5)))
+        assert await store.pending(cursor) == 5
+        assert [await store.pending(change.cursor) for change in changes] == [4, 3, 2, 1, 0]
+        with pytest.raises(InvalidCursor):
+            await store.pending("nonsense")
+
+    @ensureDeferred
+    async def test_changes_are_bounded_in_bytes(self, store: IEventBank) -> None:
+        """Large changes come in small pieces, at least one at a time, and all of them."""
+        cursor = await store.last()
+        given = [event(f"e{n}", n, text="x" * (CHANGES_BYTES // 3)) for n in range(7)]
+        given.append(event("e7", 7, text="x" * (2 * CHANGES_BYTES)))
+        await store.append(given)
+        seen: list[Event] = []
+        while changes := await store.changes(cursor, 1000):
+            assert len(changes) <= 3
+            seen.extend(change.event for change in changes)
+            cursor = changes[-1].cursor
+        assert by_id(seen) == given
+
+    @ensureDeferred
+    async def test_a_short_piece_is_the_last(self, store: IEventBank) -> None:
+        """Fewer changes than asked for, and not many bytes, mean that there were no more."""
+        cursor = await store.last()
+        await store.append(events(range(10)))
+        for limit in (1, 4, 9, 10, 11):
+            assert len(await store.changes(cursor, limit)) == min(limit, 10)
+
+    @ensureDeferred
     async def test_pages_make_up_the_range(self, store: IEventBank) -> None:
         """Small pieces are the whole in order, in both directions, each within its limit."""
         await store.append(events([4, 2, 2, 2, 9, 2]))
@@ -185,7 +228,9 @@ class FeedContract:
             lambda: store.get("e0"),
             lambda: store.count(Range()),
             lambda: store.changes(cursor, 1),
+            lambda: store.first(),
             lambda: store.last(),
+            lambda: store.pending(cursor),
         )
         for question in questions:
             with pytest.raises(StoreUnavailable):

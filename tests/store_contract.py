@@ -15,12 +15,14 @@ from twisted.internet.defer import gatherResults
 from kpiggybank.events import Event, Page, Range, sortable
 from kpiggybank.interfaces import (
     PAGE_BYTES,
+    PASSED_OVER,
     EventNotFound,
     IdConflict,
     IEventBank,
     InvalidCursor,
 )
 from tests.feed_contract import FeedContract, event, events, read_all, stored, walk
+from tests.followers import conditions
 
 
 class StoreContract(FeedContract):
@@ -155,6 +157,38 @@ class StoreContract(FeedContract):
         assert list(map(repr, found)) == list(map(repr, expected))
         assert await store.count(Range(2**53 + 1, 2**53 + 1)) == 1
         assert await store.count(Range(start=2**64)) == 3
+
+    @pytest.mark.parametrize("descending", [False, True])
+    @ensureDeferred
+    async def test_only_what_is_wanted(self, store: IEventBank, descending: bool) -> None:
+        """Conditions pass events over, whatever the size of the pieces, and lose no other."""
+        wanted = conditions("kind:b", "deep.er:2")
+        given = [
+            event(f"e{n}", n // 3, kind="ab"[n % 2], deep={"er": (2, 2.0, "2", 3, None)[n % 5]})
+            for n in range(60)
+        ]
+        await store.append(given)
+        expected = [one for one in given if wanted.holds(one.json)]
+        assert len(expected) == 18
+        for span in (Range(), Range(5, 15)):
+            inside = [
+                one
+                for one in expected[:: -1 if descending else 1]
+                if span.start is None or 5 <= one.timestamp <= 15
+            ]
+            for limit in (1, 2, 7, 1000):
+                page = Page(limit, descending=descending, where=wanted)
+                pieces = await walk(store, span, page)
+                assert all(len(piece.events) <= limit for piece in pieces)
+                assert [one for piece in pieces for one in piece.events] == inside
+
+    @ensureDeferred
+    async def test_much_that_is_not_wanted(self, store: IEventBank) -> None:
+        """A piece ends, empty perhaps, before it has cost much; the next ones bring the rest."""
+        await store.append(events(range(PASSED_OVER + 100)))
+        await store.append([event("wanted", PASSED_OVER + 500, kind="b")])
+        pieces = await walk(store, Range(), Page(10, where=conditions("kind:b")))
+        assert [len(piece.events) for piece in pieces] == [0, 1]
 
     @ensureDeferred
     async def test_repeat_stores_nothing(self, store: IEventBank) -> None:

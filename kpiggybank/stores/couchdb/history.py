@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from kpiggybank.events import Change, Event
+from kpiggybank.interfaces import CHANGES_BYTES
 from kpiggybank.stores.couchdb.changes import Row
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.listener import Listener
@@ -122,7 +123,9 @@ class History:
         trail = self._trails.get(place, ())
         told = set(trail)
         at_once = limit
-        while True:
+        found: dict[str, tuple[str, Event]] = {}
+        size = 0
+        while len(found) < limit and size < CHANGES_BYTES:
             query = {"since": place, "limit": at_once, "include_docs": True}
             try:
                 _, answer = await self._server.ask("GET", "/_changes", _Answer, query=query)
@@ -131,21 +134,25 @@ class History:
                     raise
                 at_once = max(1, at_once // 8)
                 continue
-            if answer is None or not answer.results:
-                return ()
-            found: dict[str, tuple[str, Event]] = {}
+            if answer is None:
+                break
             for row in answer.results:
                 # Of what is told twice the first one counts: its cursor leads to all the others.
                 if row.id not in told and (event := row.event) is not None:
-                    found.setdefault(row.id, (row.place, event))
-            if found:
-                changes = [Change(self._cursors.seal(at), event) for at, event in found.values()]
-                piece = piece_of(changes, limit)
-                ids = list(found)[: len(piece)]
-                last, _ = found[ids[-1]]
-                self._remember(last, (*trail, *ids))
-                return piece
-            place = str(answer.last_seq)  # nothing but repeats, and documents that are no events
+                    told.add(row.id)
+                    found[row.id] = (row.place, event)
+                    size += len(event.json)
+            if len(answer.results) < at_once:
+                break
+            # Repeats, and documents that are no events, may have been among them.
+            place = str(answer.last_seq)
+        changes = [Change(self._cursors.seal(at), event) for at, event in found.values()]
+        piece = piece_of(changes, limit)
+        if piece:
+            ids = list(found)[: len(piece)]
+            last, _ = found[ids[-1]]
+            self._remember(last, (*trail, *ids))
+        return piece
 
     def _remember(self, place: str, ids: tuple[str, ...]) -> None:
         self._trails.pop(place, None)
