@@ -109,6 +109,8 @@ class Answer:
 class Stream(Protocol):
     """The body of an answer that goes on, as far as it has arrived."""
 
+    headers: Mapping[str, str]
+
     def __init__(self) -> None:
         self.received = b""
         self.taken = 0
@@ -275,15 +277,20 @@ class Door:
         ids: list[str] = answer.value["ids"]
         return ids
 
-    def stream(self, query: str = "") -> Stream:
+    def stream(self, query: str = "", **headers: str) -> Stream:
         """Open a stream of changes, whose head must arrive at once."""
-        return self.open(f"/stream{query}")
+        return self.open(f"/stream{query}", **headers)
 
-    def open(self, path: str) -> Stream:
-        """Begin to read a long answer, whose head must arrive at once."""
-        response = result_of(self.begin("GET", ROOT + path))
+    def open(self, path: str, **headers: str) -> Stream:
+        """Begin to read a long answer, whose head must arrive at once; headers as in `post`."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = result_of(self.begin("GET", ROOT + path, headers=sent))
         assert response.code == 200
         stream = Stream()
+        stream.headers = {
+            name.decode().lower(): values[-1].decode()
+            for name, values in response.headers.getAllRawHeaders()
+        }
         response.deliverBody(stream)
         self.flush()
         return stream
