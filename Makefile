@@ -1,7 +1,8 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
 # make demo   send realistic events to a running daemon
-# make bench  measure what one POST costs; bench-couchdb: what KPIggyBank costs before a CouchDB
+# make bench  measure what one POST costs; bench-feed: what it costs to tell followers of it;
+#             bench-couchdb: what KPIggyBank costs before a CouchDB
 # make clean  remove what the other targets made; never a database
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 POUCHDB := 4.2.0
 BUILD_FILES := setup.py pyproject.toml kpiggybank/__init__.py
 
-.PHONY: run test demo bench bench-couchdb clean
+.PHONY: run test demo bench bench-feed bench-couchdb clean
 .DELETE_ON_ERROR:
 
 # The store that needs no set-up, unless the caller's environment names another. `exec`: the daemon
@@ -32,6 +33,9 @@ demo: $(VENV)/installed
 
 bench: $(VENV)/installed
 	exec $(BIN)/python -m benchmarks.single_posts
+
+bench-feed: $(VENV)/installed
+	exec $(BIN)/python -m benchmarks.feed
 
 bench-couchdb: $(VENV)/installed $(VENV)/pouchdb/installed
 	exec $(BIN)/python -m benchmarks.couchdb

@@ -11,13 +11,15 @@ Then the delay from an event's 201 to the line at a follower, through the real d
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import socket
 import statistics
 import sys
+import tempfile
 import time
 
-from benchmarks.servers import cpu_seconds, server
+from benchmarks.servers import BANK, cpu_seconds, server
 
 ROUNDS = 5
 #: Followers, changes together, deliveries to measure, goal.
@@ -29,6 +31,12 @@ ROWS = (
     (100, 16, 160_000, 3.0),
     (1000, 16, 160_000, 3.0),
 )
+#: Of the measurement of delays.
+EVENTS_A_SECOND = 200
+DELAY_FOLLOWERS = 100
+DELAY_EVENTS = 2000
+NUMBER = re.compile(rb'"n":([0-9]+),')
+
 STREAM = b"GET /wsapi/interaction_data/stream HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -69,6 +77,69 @@ class Followers:
             each.close()
 
 
+class Delays:
+    """Posts events at an even pace, one request after the other, and times what comes back."""
+
+    def __init__(self, port: int, crowd: Followers) -> None:
+        self._crowd = crowd
+        self._poster = socket.create_connection(("127.0.0.1", port))
+        self._poster.setblocking(False)
+        crowd.selector.register(self._poster, selectors.EVENT_READ)
+        self._acks: list[float] = []
+        self._lines: list[list[float]] = []
+        self._missing = 0
+
+    def measure(self, events: int) -> list[float]:
+        """Milliseconds from the 201 of each event until each of the followers had its line."""
+        self._lines = [[] for _ in range(events)]
+        self._missing = events * len(self._crowd.sockets)
+        started = time.perf_counter()
+        for number in range(events):
+            while (left := started + number / EVENTS_A_SECOND - time.perf_counter()) > 0:
+                self._listen(left)
+            while len(self._acks) < number:
+                self._listen(1)
+            body = b'{"timestamp":1,"n":%d,"text":"%b"}' % (number, b"x" * 450)
+            self._poster.sendall(
+                b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: x\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
+        while self._missing or len(self._acks) < events:
+            self._listen(1)
+        self._poster.close()
+        return [
+            (line - ack) * 1000
+            for ack, lines in zip(self._acks, self._lines, strict=True)
+            for line in lines
+        ]
+
+    def _listen(self, seconds: float) -> None:
+        for key, _ in self._crowd.selector.select(seconds):
+            data = key.fileobj.recv(1 << 20)  # type: ignore[union-attr]
+            now = time.perf_counter()
+            if key.fileobj is self._poster:
+                self._acks += [now] * data.count(b"HTTP/1.1 201 ")
+            for number in NUMBER.findall(data):
+                self._lines[int(number)].append(now)
+                self._missing -= 1
+
+
+def delays(core: int) -> None:
+    """Measure the real daemon on SQLite."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"DB_BACKEND": "sqlite", "DATA_DIR": folder, "PORT": "0", "MODE": "prod"}
+        with server(BANK, core, **settings) as (port, _):
+            crowd = Followers(port, DELAY_FOLLOWERS)
+            found = sorted(Delays(port, crowd).measure(DELAY_EVENTS))
+            crowd.close()
+    print(
+        f"from 201 to line, {EVENTS_A_SECOND} events a second, {DELAY_FOLLOWERS} followers, SQLite:"
+        f" median {found[len(found) // 2]:.2f} ms, p99 {found[len(found) * 99 // 100]:.2f} ms"
+        " (below zero: the line came first)"
+    )
+
+
 def main() -> None:
     """Measure in turn and print a table."""
     cores = sorted(os.sched_getaffinity(0))
@@ -96,6 +167,7 @@ def main() -> None:
                 f" bare {texts[0]}; ratio {spread}, goal {goal}",
                 flush=True,
             )
+    delays(cores[0])
 
 
 if __name__ == "__main__":

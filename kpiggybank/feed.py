@@ -124,8 +124,8 @@ class Feed:
     def ring(self) -> None:
         """Tell every follower that there is more, in the next turns of the reactor.
 
-        Not at once: what else is stored in this turn goes to each of them together, and who stored
-        it gets the answer first.
+        Not at once: what else is stored in this turn goes to each of them together, and whoever
+        stored it gets the answer first.
         """
         self.doubt()
         if self._round is None:
@@ -189,7 +189,9 @@ class Feed:
     def _begin_round(self) -> None:
         self._another_round = False
         self._round = iter(tuple(self._bells))
-        self._clock.callLater(0, self._read_ahead)
+        # The call that is due next may come before the answers of this turn are sent; the one that
+        # it makes comes after them.
+        self._clock.callLater(0, self._clock.callLater, 0, self._read_ahead)
 
     def _read_ahead(self) -> None:
         # What all who keep up wait for; whether that could be read, each of them will see.
