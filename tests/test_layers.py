@@ -23,7 +23,7 @@ ALLOWED = {
     "logs": set[str](),
     "interfaces": {"events"},
     "pieces": {"events", "where"},
-    "feed": {"pieces", "interfaces"},
+    "feed": {"pieces", "interfaces", "events", "shield"},
     "follower": {"feed", "pieces", "interfaces", "where"},
     "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "where"},
     "stores": {"stores", "interfaces", "events", "mint", "outgoing", "sample", "shield"},

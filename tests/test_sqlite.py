@@ -16,7 +16,7 @@ from twisted.internet.defer import gatherResults
 
 from kpiggybank.events import Range
 from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
-from kpiggybank.stores import sqlite_file
+from kpiggybank.stores import sqlite_file, sqlite_opening
 from kpiggybank.stores.sqlite import SQLiteStore
 from tests.feed_contract import ArrivalContract, event, events, read_all, stored
 from tests.store_contract import StoreContract
@@ -66,7 +66,7 @@ async def test_events_and_cursors_outlive_the_store(path: Path) -> None:
 @ensureDeferred
 async def test_durable_settings(path: Path) -> None:
     """Write-ahead log, and a sync before each acknowledgement, on the connection that writes."""
-    file = sqlite_file.open_file(str(path))
+    file = sqlite_opening.open_file(str(path))
     assert file._writer.pragma("journal_mode") == "wal"
     assert file._writer.pragma("synchronous") == 2  # FULL
     file.close()
@@ -199,7 +199,7 @@ async def test_database_of_another_program(path: Path, mode: str) -> None:
 @ensureDeferred
 async def test_database_of_a_later_version(path: Path) -> None:
     """A schema that this version does not know is refused."""
-    sqlite_file.open_file(str(path)).close()
+    sqlite_opening.open_file(str(path)).close()
     connection = sqlite3.connect(path)
     connection.execute("UPDATE bank SET version = 2")
     connection.commit()
@@ -210,7 +210,7 @@ async def test_database_of_a_later_version(path: Path) -> None:
 @ensureDeferred
 async def test_file_cut_short(path: Path) -> None:
     """A database of which only the beginning is there is refused."""
-    file = sqlite_file.open_file(str(path))
+    file = sqlite_opening.open_file(str(path))
     file.close()
     os.truncate(path, 1000)
     assert str(path) in await refusal(path)
@@ -240,7 +240,7 @@ async def test_many_events_of_one_time_page_quickly(path: Path) -> None:
     await store.open()
     await store.append(events([7] * 4000))
     assert store._file is not None
-    connection = sqlite_file._connect(str(path))
+    connection = sqlite_file.connect(str(path))
     plan = connection.execute(f"EXPLAIN QUERY PLAN {sqlite_file._WITHIN}", (7, 3000)).fetchall()
     connection.close()
     assert "timestamp=? AND rowid>?" in str(plan)

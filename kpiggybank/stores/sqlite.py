@@ -20,7 +20,8 @@ from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
 from kpiggybank.shield import shield
 from kpiggybank.stores.group_commit import GroupCommit
 from kpiggybank.stores.ring import Ring
-from kpiggybank.stores.sqlite_file import Append, DatabaseFile, Written, open_file
+from kpiggybank.stores.sqlite_file import Append, DatabaseFile, Written
+from kpiggybank.stores.sqlite_opening import open_file
 
 #: How many reads go on at a time, each in a thread and with a connection of its own.
 READERS = 3

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Generator, Iterable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import closing, contextmanager, suppress
-from importlib import resources
 from math import inf
 from typing import Any, cast
 
@@ -29,10 +27,6 @@ from kpiggybank.events import (
 from kpiggybank.interfaces import EventNotFound, IdConflict, StoreUnavailable
 from kpiggybank.stores.pieces import Basket, piece_of
 from kpiggybank.stores.sequence import Sequence
-
-#: `PRAGMA application_id` of our files: "KPIg".
-APPLICATION_ID = 0x4B504967
-VERSION = 1
 
 _COLUMNS = "SELECT seq, id, timestamp, CAST(json AS BLOB) FROM event WHERE "
 _INSERT = "INSERT INTO event (seq, id, timestamp, json) VALUES (?, ?, ?, ?)"
@@ -71,7 +65,7 @@ class Written:
 
 
 @contextmanager
-def _driver_errors(doing: str) -> Iterator[None]:
+def driver_errors(doing: str) -> Iterator[None]:
     """Turn SQLite's errors into the store's own, at its border."""
     try:
         yield
@@ -83,7 +77,7 @@ def _driver_errors(doing: str) -> Iterator[None]:
 class DatabaseFile:
     """An open database, locked against other processes. One thread writes, any may read.
 
-    Make it with `open_file`.
+    Make it with `sqlite_opening.open_file`.
     """
 
     _path: str
@@ -96,7 +90,7 @@ class DatabaseFile:
 
     def close(self) -> None:
         """Merge the write-ahead log into the file and let go of it; nobody may be reading."""
-        with _driver_errors(f"close {self._path}"):
+        with driver_errors(f"close {self._path}"):
             for connection in (*self._idle, self._writer):
                 connection.close()
         # Last: closing any descriptor of the file drops the locks SQLite holds on it.
@@ -109,7 +103,7 @@ class DatabaseFile:
             StoreUnavailable: nothing of the group was stored.
         """
         changes: list[Change] = []
-        with _driver_errors("write"):
+        with driver_errors("write"):
             self._writer.execute("BEGIN IMMEDIATE")
             newest = self._newest
             try:
@@ -185,7 +179,7 @@ class DatabaseFile:
         return EventPage(basket.events, following)
 
     def _place(self, connection: apsw.Connection, after: str) -> tuple[Number, int]:
-        seq = self._sequence.place(after, self._greatest(connection))
+        seq = self._sequence.place(after, greatest(connection))
         timestamp = connection.execute("SELECT timestamp FROM event WHERE seq = ?", (seq,)).get
         return timestamp, seq
 
@@ -210,7 +204,7 @@ class DatabaseFile:
     def changes(self, since: str, limit: int) -> Seq[Change]:
         """See `IChangeHistory.changes`."""
         with self._reading() as connection:
-            number = self._sequence.number(since, self._greatest(connection))
+            number = self._sequence.number(since, greatest(connection))
             later = (_COLUMNS + "seq > ? ORDER BY seq LIMIT ?", (number, limit))
             with closing(_rows(connection, later)) as rows:
                 return piece_of(map(self._change, rows), limit)
@@ -222,7 +216,7 @@ class DatabaseFile:
     def pending(self, since: str) -> int:
         """See `IChangeHistory.pending`."""
         with self._reading() as connection:
-            newest = self._greatest(connection)
+            newest = greatest(connection)
         return newest - self._sequence.number(since, newest)
 
     def first(self) -> str:
@@ -234,19 +228,14 @@ class DatabaseFile:
         """The cursor after the newest change."""
         return self._sequence.cursor(self._newest)
 
-    @staticmethod
-    def _greatest(connection: apsw.Connection) -> int:
-        greatest: int = connection.execute("SELECT coalesce(max(seq), 0) FROM event").get
-        return greatest
-
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         """A connection for one read."""
-        with _driver_errors("read"):
+        with driver_errors("read"):
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = _connect(self._path)
+                connection = connect(self._path)
                 connection.execute("PRAGMA query_only = ON")
             try:
                 yield connection
@@ -261,58 +250,15 @@ def _rows(connection: apsw.Connection, *questions: tuple[str, tuple[Any, ...]]) 
             yield from cast("Iterable[_Row]", cursor)
 
 
-def _connect(path: str) -> apsw.Connection:
+def greatest(connection: apsw.Connection) -> int:
+    """The newest sequence in a database."""
+    newest: int = connection.execute("SELECT coalesce(max(seq), 0) FROM event").get
+    return newest
+
+
+def connect(path: str) -> apsw.Connection:
+    """A connection that syncs each commit."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(5000)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
-
-
-def open_file(path: str) -> DatabaseFile:
-    """Open a database, made anew where there is none, and keep all others out.
-
-    Raises:
-        StoreUnavailable: it is in use, is not ours, or cannot be opened; the text is one line.
-    """
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
-    try:
-        # SQLite's own locks are of another kind and last for a transaction only.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with _driver_errors(f"open {path}"):
-            writer = _connect(path)
-            try:
-                _check_or_create(path, writer)
-                sequence = Sequence(writer.execute("SELECT generation FROM bank").get)
-                newest = DatabaseFile._greatest(writer)
-            except BaseException:
-                writer.close()
-                raise
-    except BaseException as error:
-        os.close(lock)
-        if isinstance(error, BlockingIOError):
-            raise StoreUnavailable(f"{path} is in use by another KPIggyBank") from None
-        if isinstance(error.__cause__, apsw.NotADBError):
-            raise StoreUnavailable(f"{path} is no SQLite database; use another DB_NAME") from None
-        raise
-    return DatabaseFile(path, lock, writer, sequence, newest)
-
-
-def _check_or_create(path: str, connection: apsw.Connection) -> None:
-    """Make sure that it is a database of ours, before anything in it is touched."""
-    mark = connection.pragma("application_id")
-    empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if empty and mark == 0:
-        with connection:
-            connection.execute(resources.files(__package__).joinpath("schema.sql").read_text())
-            connection.execute("INSERT INTO bank VALUES (?, ?)", (VERSION, Sequence().generation))
-            connection.pragma("application_id", APPLICATION_ID)
-    elif mark != APPLICATION_ID:
-        raise StoreUnavailable(f"{path} is a database of another program; use another DB_NAME")
-    version = connection.execute("SELECT version FROM bank").get
-    if version != VERSION:
-        raise StoreUnavailable(f"{path} has schema version {version}, and only {VERSION} is known")
-    connection.pragma("journal_mode", "wal")
