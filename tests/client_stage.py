@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from kpiggybank._callbacks import Callbacks
 from kpiggybank.client import (
     KPIggyBank,
     StreamEnded,
@@ -33,7 +34,7 @@ LINE = '{"seq":"s1","id":"i1","doc":{"timestamp":1,"mood":"🐷💰é"}}\r\n'.en
 
 
 CALLS: list[Callable[[KPIggyBank], Deferred[Any]]] = [
-    lambda api: api.saveData(EVENT),
+    lambda api: api.saveData(EVENT, retries=0),
     lambda api: api.fetchRange(),
     lambda api: api.count(),
     lambda api: api.followChanges(),
@@ -157,5 +158,5 @@ def stage() -> Iterator[Stage]:
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[LogEvent]:
     """What clients log, which then comes here only."""
     events: list[LogEvent] = []
-    monkeypatch.setattr(KPIggyBank, "_log", Logger(observer=cast(Any, events.append)))
+    monkeypatch.setattr(Callbacks, "_log", Logger(observer=cast(Any, events.append)))
     return events
