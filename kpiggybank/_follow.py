@@ -164,9 +164,9 @@ class Follower:
         self._tell("connected", self._cursor)
         if gap:
             self._reset(self._cursor, "the connection was lost before the server told any place")
+        self._go_on()
         if not self.opened.called:
             self.opened.callback(None)
-        self._go_on()
         return lines
 
     async def _open_again(self) -> Lines:
