@@ -12,6 +12,13 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
+class ClientClosed(Exception):
+    """The client was closed before or during the call."""
+
+    def __str__(self) -> str:
+        return "this client is closed"
+
+
 @attrs.define(eq=False)
 class _Call(Generic[T]):
     """One call under way, which can be given up with an error of our choice.

@@ -34,6 +34,13 @@ STEADY_SECONDS = 10.0
 _pause = growing_pauses(0.2, 30.0)
 
 
+class AlreadyFollowing(Exception):
+    """A change stream of this client is open, or about to be."""
+
+    def __str__(self) -> str:
+        return "this client follows the changes already"
+
+
 class _Lost(Exception):
     """A connection brings nothing more; another one may."""
 
@@ -115,6 +122,7 @@ class Follower:
             RequestFailed: it wants nothing of us; the first time the stream is opened, any status
                 but 200, and any other error of a request, such as that of a connection.
         """
+        self._go_on()
         # Nothing is awaited on the way out: a generator that is dropped could not do it.
         try:
             lines = await self._open()

@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
 from kpiggybank._callbacks import Callback, Callbacks
-from kpiggybank._calls import Calls
-from kpiggybank._follow import Follower
+from kpiggybank._calls import Calls, ClientClosed
+from kpiggybank._follow import AlreadyFollowing, Follower
 from kpiggybank._retry import Retries
 from kpiggybank._stream import StreamEnded
 from kpiggybank._wire import EVENTS, REQUESTS_AT_ONCE, RequestFailed, Wire, where_params
@@ -35,20 +35,6 @@ Event = Mapping[str, Any]
 
 DEFAULT_PORT = 3000
 TIMEOUT_SECONDS = 30.0
-
-
-class ClientClosed(Exception):
-    """The client was closed before or during the call."""
-
-    def __str__(self) -> str:
-        return "this client is closed"
-
-
-class AlreadyFollowing(Exception):
-    """A change stream of this client is open, or about to be."""
-
-    def __str__(self) -> str:
-        return "this client follows the changes already"
 
 
 class _Saved(msgspec.Struct):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -21,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from kpiggybank._callbacks import Callbacks
 from kpiggybank.client import (
+    ClientClosed,
     KPIggyBank,
     StreamEnded,
 )
@@ -112,6 +114,7 @@ class Stage:
     api: KPIggyBank = attrs.field(init=False)
     changes: list[Any] = attrs.field(factory=list)
     errors: list[Any] = attrs.field(factory=list)
+    loops: list[Deferred[Any]] = attrs.field(factory=list)
     #: What happened, in order: the names of events and what came with them; changes as cursors.
     story: list[tuple[str, Any]] = attrs.field(factory=list)
 
@@ -127,9 +130,9 @@ class Stage:
         """Listen for everything."""
         self.api.on("change", self.changes.append)
         self.api.on("error", self.errors.append)
-        self.api.on("change", lambda change: self.story.append(("change", change["seq"])))
+        self.api.on("change", lambda change: self._note("change", change["seq"]))
         for name in ("connected", "disconnected", "reset", "error"):
-            self.api.on(name, lambda value, name=name: self.story.append((name, value)))
+            self.api.on(name, partial(self._note, name))
 
     def follow(self, since: str | None = None) -> None:
         """Listen for everything and open the stream."""
@@ -145,7 +148,13 @@ class Stage:
             async for change in self.api.changes(since):
                 self.changes.append(change)
 
-        return Deferred.fromCoroutine(loop())
+        return self.run(loop())
+
+    def run(self, loop: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+        """Run a loop over changes, which may go on until the client is closed after the test."""
+        running = Deferred.fromCoroutine(loop)
+        self.loops.append(running)
+        return running
 
     def wait(self) -> float:
         """Let the time pass until something is due; returns the seconds."""
@@ -161,6 +170,9 @@ class Stage:
         self.wait()
         assert len(self.server.requests) == before + 1, "it has not tried"
         self.say(b"")
+
+    def _note(self, name: str, value: Any) -> None:
+        self.story.append((name, value))
 
     def asked_since(self) -> list[str]:
         """From where on the stream was asked for, each time."""
@@ -210,6 +222,8 @@ def stage() -> Iterator[Stage]:
     stage = Stage()
     yield stage
     success_of(stage.api.close())
+    for loop in stage.loops:
+        loop.addErrback(lambda failure: failure.trap(ClientClosed))
     assert stage.clock.getDelayedCalls() == []
 
 
