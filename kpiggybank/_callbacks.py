@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kpiggybank._stream import StreamEnded
+from kpiggybank._lines import StreamEnded
 from kpiggybank._wire import RequestFailed
 
 Callback = Callable[[Any], object]
@@ -29,7 +29,7 @@ class Callbacks:
     _log: ClassVar[Logger] = Logger()
 
     _named: dict[str, list[Callback]] = attrs.field(init=False, repr=False)
-    _stopped: bool = attrs.field(default=False, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
 
     @_named.default
     def _nobody_yet(self) -> dict[str, list[Callback]]:
@@ -44,9 +44,9 @@ class Callbacks:
         callbacks = self._of(name)
         callbacks[:] = [each for each in callbacks if callback is not None and each != callback]
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Tell nothing any more."""
-        self._stopped = True
+        self._closed = True
 
     def tell(self, name: str, value: object) -> list[Deferred[Any]]:
         """Call those of that name; returns what some of them wait for, which never fails."""
@@ -54,7 +54,7 @@ class Callbacks:
 
     def tell_error(self, failure: Failure) -> None:
         """Call those of `error` with an exception."""
-        if self._stopped or not self._named["error"]:
+        if self._closed or not self._named["error"]:
             self._log_error("an error that nobody listens for: {error!r}", failure)
         else:
             self._tell("error", failure.value, self._log_raised)
@@ -71,7 +71,7 @@ class Callbacks:
         waiting = []
         for callback in tuple(callbacks):
             # One of those before may have closed the client, or taken this one off.
-            if not self._stopped and callback in callbacks:
+            if not self._closed and callback in callbacks:
                 slow = _call(callback, value)
                 if slow is not None:
                     waiting.append(slow.addErrback(trouble))

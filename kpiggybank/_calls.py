@@ -51,16 +51,16 @@ class _Call(Generic[T]):
 
 @attrs.define(eq=False)
 class Calls:
-    """Those under way; once they are given up, no further ones begin."""
+    """Those under way; when they are closed, they end with `ClientClosed`, and no others begin."""
 
     _under_way: dict[_Call[Any], None] = attrs.field(factory=dict, init=False, repr=False)
-    _verdict: Exception | None = attrs.field(default=None, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
 
     def begin(self, work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
         """The outcome of the work; cancelling it stops the work."""
-        if self._verdict is not None:
+        if self._closed:
             work.close()
-            return fail(self._verdict)
+            return fail(ClientClosed())
         call: _Call[T] = _Call()
         call.start(Deferred.fromCoroutine(work))
         if not call.answer.called:
@@ -68,12 +68,12 @@ class Calls:
             call.answer.addBoth(self._forget, call)
         return call.answer
 
-    def give_up(self, verdict: Exception) -> None:
-        """Stop them all; they, and all that are begun later, fail with this error."""
-        self._verdict = verdict
+    def close(self) -> None:
+        """Give them all up, for good."""
+        self._closed = True
         # The latest first: otherwise one that waits for its turn would get it, for nothing.
         for call in reversed(tuple(self._under_way)):
-            call.give_up(verdict)
+            call.give_up(ClientClosed())
 
     def _forget(self, result: T, call: _Call[Any]) -> T:
         self._under_way.pop(call, None)

@@ -18,9 +18,9 @@ from twisted.web.client import Agent
 
 from kpiggybank._callbacks import Callback, Callbacks
 from kpiggybank._calls import Calls, ClientClosed
-from kpiggybank._follow import AlreadyFollowing, Follower
+from kpiggybank._lines import StreamEnded
 from kpiggybank._retry import Retries
-from kpiggybank._stream import StreamEnded
+from kpiggybank._stream import AlreadyFollowing, ChangeStream
 from kpiggybank._wire import EVENTS, REQUESTS_AT_ONCE, RequestFailed, Wire, where_params
 from kpiggybank.mint import Mint
 from kpiggybank.outgoing.bodies import BytesProducer
@@ -72,9 +72,9 @@ class KPIggyBank:
     _mint: Mint = attrs.field(factory=Mint, init=False, repr=False)
     _calls: Calls = attrs.field(factory=Calls, init=False, repr=False)
     #: That of `followChanges`.
-    _following: Follower | None = attrs.field(default=None, init=False, repr=False)
+    _following: ChangeStream | None = attrs.field(default=None, init=False, repr=False)
     #: All of them. Weak: a stream of `changes` that nobody reads any more is gone by itself.
-    _followers: WeakSet[Follower] = attrs.field(factory=WeakSet, init=False, repr=False)
+    _streams: WeakSet[ChangeStream] = attrs.field(factory=WeakSet, init=False, repr=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     def __init__(
@@ -176,10 +176,10 @@ class KPIggyBank:
             return fail(ClientClosed())
         if self._following is not None:
             return fail(AlreadyFollowing())
-        follower = self._following = self._follower(since, where)
-        delivering = Deferred.fromCoroutine(self._deliver(follower))
-        delivering.addErrback(self._ended, follower)
-        return follower.opened
+        stream = self._following = self._open(since, where)
+        delivering = Deferred.fromCoroutine(self._deliver(stream))
+        delivering.addErrback(self._ended, stream)
+        return stream.opened
 
     def changes(
         self, since: str | None = None, *, where: Sequence[str] = ()
@@ -195,10 +195,10 @@ class KPIggyBank:
             since: as for `followChanges`.
             where: as for `followChanges`.
         """
-        follower = self._follower(since, where)
+        stream = self._open(since, where)
         if self._closed:
-            follower.stop(ClientClosed())
-        return follower.changes()
+            stream.stop(ClientClosed())
+        return stream.changes()
 
     def on(self, name: str, callback: Callback) -> None:
         """Call this for each event of that name, in the order of registration.
@@ -236,10 +236,10 @@ class KPIggyBank:
         told to callbacks any more. Closing again is fine. Cancelling changes nothing.
         """
         self._closed = True
-        self._callbacks.stop()
-        for follower in tuple(self._followers):
-            follower.stop(ClientClosed())
-        self._calls.give_up(ClientClosed())
+        self._callbacks.close()
+        for stream in tuple(self._streams):
+            stream.stop(ClientClosed())
+        self._calls.close()
         return succeed(None) if self._connections is None else self._connections.close()
 
     async def _save(
@@ -284,22 +284,22 @@ class KPIggyBank:
         params += where_params(where)
         return await self._wire.fetch(kind, what, "GET", path, HTTPStatus.OK, params=params)
 
-    def _follower(self, since: str | None, where: Sequence[str]) -> Follower:
+    def _open(self, since: str | None, where: Sequence[str]) -> ChangeStream:
         cursor = None if since == "now" else since
-        follower = Follower(self._wire, self._clock, self._callbacks.tell, cursor, where)
-        self._followers.add(follower)
-        return follower
+        stream = ChangeStream(self._wire, self._clock, self._callbacks.tell, cursor, where)
+        self._streams.add(stream)
+        return stream
 
-    async def _deliver(self, follower: Follower) -> None:
-        async for change in follower.changes():
+    async def _deliver(self, stream: ChangeStream) -> None:
+        async for change in stream.changes():
             if slow := self._callbacks.tell("change", change):
                 # It is not ours to cancel what a callback does.
-                await follower.wait(shield(gatherResults(slow)))
+                await stream.wait(shield(gatherResults(slow)))
 
-    def _ended(self, failure: Failure, follower: Follower) -> None:
-        if self._following is follower:
+    def _ended(self, failure: Failure, stream: ChangeStream) -> None:
+        if self._following is stream:
             self._following = None
-        if not follower.opened.called:
-            follower.opened.errback(failure)
-        elif not follower.stopped:
+        if not stream.opened.called:
+            stream.opened.errback(failure)
+        elif not stream.stopped:
             self._callbacks.tell_error(failure)

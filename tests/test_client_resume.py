@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -273,46 +272,3 @@ def test_raising_in_any_callback(stage: Stage) -> None:
     stage.say(line("1"))
     assert [repr(error) for error in stage.errors] == ["KeyError('here')"] * 4
     assert stage.sequences() == ["1"]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_any_interleaving(stage: Stage, seed: int) -> None:
-    """Whatever a connection goes through, each change is told once and in order."""
-    chance = random.Random(seed)
-    journal = [line(str(number)) for number in range(1, 101)]
-    stage.server.cursor = "0"
-    slow: list[Deferred[None]] = []
-
-    def dawdle(change: Any) -> Deferred[None] | None:
-        if chance.random() < 0.7:
-            return None
-        slow.append(Deferred())
-        return slow[-1]
-
-    stage.api.on("change", dawdle)
-    stage.follow(since="0")
-    said = 0
-    while len(stage.changes) < len(journal):
-        if slow and chance.random() < 0.9:
-            slow.pop().callback(None)
-        elif stage.told("connected")[-1:] and len(stage.told("disconnected")) == len(
-            stage.told("connected")
-        ):
-            stage.wait()
-            if chance.random() < 0.8:
-                stage.say(b"")
-                said = int(stage.asked_since()[-1])
-            else:
-                stage.cut()
-        elif chance.random() < 0.7 and stage.server.requests[-1].transport is not None:
-            more = chance.randrange(1, 10)
-            text = b"".join(journal[said : said + more])
-            said = min(said + more, len(journal))
-            end = chance.randrange(len(text) + 1) if text else 0
-            stage.say(text[:end], text[end:])
-        elif chance.random() < 0.3:
-            stage.cut()
-    for waiting in slow:
-        waiting.callback(None)
-    assert stage.sequences() == [str(number) for number in range(1, 101)]
-    assert stage.errors == []

@@ -28,14 +28,14 @@ ALLOWED = {
     "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs"},
     # The parts of the client are nobody else's business.
     "client": {
-        *("_callbacks", "_calls", "_follow", "_retry", "_stream", "_wire"),
+        *("_callbacks", "_calls", "_stream", "_retry", "_lines", "_wire"),
         *("mint", "outgoing", "shield"),
     },
-    "_callbacks": {"_stream", "_wire"},
+    "_callbacks": {"_lines", "_wire"},
     "_calls": set[str](),
-    "_follow": {"_retry", "_stream", "_wire", "outgoing"},
+    "_stream": {"_retry", "_lines", "_wire", "outgoing"},
     "_retry": {"_wire", "outgoing"},
-    "_stream": set[str](),
+    "_lines": set[str](),
     "_wire": {"outgoing", "shield"},
     "outgoing": {"outgoing"},
     "demo": {"client", "sample"},
