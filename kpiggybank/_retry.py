@@ -52,11 +52,11 @@ def growing_pauses(initial_delay: float, max_delay: float) -> Callable[[int], fl
 
 
 @attrs.frozen
-class Retries:
+class Persistence:
     """How often, and how soon, a request is made again that found trouble.
 
     Attributes:
-        number: tries after the first one; with 0, there is none.
+        retries: tries after the first one.
         initial_delay: seconds before the first of them at the most; then twice as many each time.
         max_delay: seconds between two tries at the most, unless the server asks for more.
 
@@ -64,7 +64,7 @@ class Retries:
         ValueError: one of them is below zero.
     """
 
-    number: int = attrs.field(validator=attrs.validators.ge(0))
+    retries: int = attrs.field(validator=attrs.validators.ge(0))
     initial_delay: float = attrs.field(validator=attrs.validators.ge(0))
     max_delay: float = attrs.field(validator=attrs.validators.ge(0))
 
@@ -88,7 +88,7 @@ class Retries:
                 return await request()
             except TROUBLE as error:
                 in_vain = is_refusal(error) or is_strange(error, success)
-                if in_vain or number >= self.number:
+                if in_vain or number >= self.retries:
                     raise
                 seconds = asked_pause(error) + pause(number)
             await deferLater(clock, seconds)

@@ -19,7 +19,7 @@ from twisted.web.client import Agent
 from kpiggybank._callbacks import Callback, Callbacks
 from kpiggybank._calls import Calls, ClientClosed
 from kpiggybank._lines import StreamEnded
-from kpiggybank._retry import Retries
+from kpiggybank._retry import Persistence
 from kpiggybank._stream import AlreadyFollowing, ChangeStream
 from kpiggybank._wire import EVENTS, REQUESTS_AT_ONCE, RequestFailed, Wire, where_params
 from kpiggybank.mint import Mint
@@ -176,7 +176,7 @@ class KPIggyBank:
             return fail(ClientClosed())
         if self._following is not None:
             return fail(AlreadyFollowing())
-        stream = self._following = self._open(since, where)
+        stream = self._following = self._new_stream(since, where)
         delivering = Deferred.fromCoroutine(self._deliver(stream))
         delivering.addErrback(self._ended, stream)
         return stream.opened
@@ -189,13 +189,14 @@ class KPIggyBank:
         A stream of its own, with a connection of its own, that is opened when the loop begins and
         otherwise behaves as that of `followChanges`. Its loop is what makes the server wait; what
         cannot be mended, or that it cannot be opened, is raised from it, and `ClientClosed` as
-        soon as the client is closed. Leaving the loop in any way cuts the connection.
+        soon as the client is closed. Leaving the loop in any way cuts the connection; an iterator
+        that is kept beyond its loop is ended by its `aclose`.
 
         Args:
             since: as for `followChanges`.
             where: as for `followChanges`.
         """
-        stream = self._open(since, where)
+        stream = self._new_stream(since, where)
         if self._closed:
             stream.stop(ClientClosed())
         return stream.changes()
@@ -245,11 +246,11 @@ class KPIggyBank:
     async def _save(
         self,
         event_or_list: Event | Sequence[Event],
-        number: int,
+        retries: int,
         initial_delay: float,
         max_delay: float,
     ) -> list[str]:
-        retries = Retries(number, initial_delay, max_delay)
+        persistence = Persistence(retries, initial_delay, max_delay)
         # Not msgspec: it would make null of NaN without a word.
         text = json.dumps(event_or_list, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         body = text.encode()
@@ -267,7 +268,7 @@ class KPIggyBank:
                 data=body,
             )
 
-        saved = await retries.insist(self._clock, save, HTTPStatus.CREATED)
+        saved = await persistence.insist(self._clock, save, HTTPStatus.CREATED)
         return saved.ids
 
     async def _ask(
@@ -284,7 +285,7 @@ class KPIggyBank:
         params += where_params(where)
         return await self._wire.fetch(kind, what, "GET", path, HTTPStatus.OK, params=params)
 
-    def _open(self, since: str | None, where: Sequence[str]) -> ChangeStream:
+    def _new_stream(self, since: str | None, where: Sequence[str]) -> ChangeStream:
         cursor = None if since == "now" else since
         stream = ChangeStream(self._wire, self._clock, self._callbacks.tell, cursor, where)
         self._streams.add(stream)

@@ -15,6 +15,7 @@ from twisted.logger import LogEvent
 from kpiggybank.client import (
     ClientClosed,
     KPIggyBank,
+    RequestFailed,
     StreamEnded,
 )
 from tests.client_stage import LINE, Stage, every_call, failure_of, line, success_of
@@ -77,6 +78,17 @@ def test_error_that_nobody_hears(stage: Stage, logged: list[LogEvent]) -> None:
     stage.say(b"garbage\r\n")
     (event,) = logged
     assert (event["log_level"].name, type(event["error"])) == ("warn", StreamEnded)
+
+
+def test_refusal_that_nobody_hears(stage: Stage, logged: list[LogEvent]) -> None:
+    """A refused stream is logged in a line: a traceback would tell of nothing but our own code."""
+    stage.follow()
+    stage.api.off("error")
+    stage.cut()
+    stage.server.answers.append((400, b""))
+    stage.wait()
+    (event,) = logged
+    assert (type(event["error"]), "log_failure" in event) == (RequestFailed, False)
 
 
 def test_off(stage: Stage) -> None:
