@@ -1,121 +1,212 @@
-"""The change stream as the client reads it: bytes are cut into lines, lines become changes."""
+"""The changes as one stream, through all the connections that it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 import attrs
-import msgspec
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
+from twisted.internet.task import deferLater
 
-from kpiggybank.outgoing.bodies import Silence, abort
-from kpiggybank.outgoing.lines import LineCutter, LineTooLong
+from kpiggybank._lines import (
+    CURSOR_HEADER,
+    HEARTBEAT_SECONDS,
+    SILENCE_SECONDS,
+    Change,
+    Farewell,
+    Reset,
+    StreamEnded,
+    told_in,
+)
+from kpiggybank._retry import TROUBLE, asked_pause, growing_pauses, is_refusal
+from kpiggybank._wire import EVENTS, Wire, header_of, where_params
+from kpiggybank.outgoing.reader import LineReader
 
-#: The server sends at least an empty line in so many seconds.
-HEARTBEAT_SECONDS = 15.0
+T = TypeVar("T")
+Lines = LineReader[Change | Reset | Farewell]
 
-#: Silence after which the connection counts as dead: three heartbeats lost.
-SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
+#: A connection that was open for so many seconds had no trouble to begin with.
+STEADY_SECONDS = 10.0
+
+_pause = growing_pauses(0.2, 30.0)
 
 
-class StreamEnded(Exception):
-    """The change stream is over.
-
-    Attributes:
-        reason: why, in words.
-        cursor: the place up to which all was delivered: that of the last change or, when the server
-            ended the stream in order, the one it said farewell with. None when neither came.
-    """
-
-    def __init__(self, reason: str, cursor: str | None) -> None:
-        super().__init__(reason, cursor)
-        self.reason = reason
-        self.cursor = cursor
+class AlreadyFollowing(Exception):
+    """A change stream of this client is open, or about to be."""
 
     def __str__(self) -> str:
-        return f"{self.reason} (cursor {self.cursor})"
+        return "this client follows the changes already"
+
+
+class _Lost(Exception):
+    """A connection brings nothing more; another one may."""
+
+
+class _Garbled(Exception):
+    """A connection brought what makes no sense; another one would bring it again."""
 
 
 @attrs.define(eq=False)
-class ChangeStream(Protocol):
-    """Reads the body of one change stream and tells its changes, then once its end.
+class ChangeStream:
+    """The changes from one place on; begins again where it was when a connection is lost.
 
-    A line is a change, `{"seq": cursor, "id": id, "doc": event}`; the server's farewell,
-    `{"last_seq": cursor}`; or empty, a heartbeat. Anything else ends the stream, as do silence and
-    the loss of the connection.
+    Its cursor is the place of the change that was delivered last, not of the one received last:
+    what had arrived before the connection was lost is delivered first.
+
+    Args:
+        wire: the way to the server.
+        clock: for pauses and silence.
+        tell: is called with "connected" and the cursor or None, "disconnected" and a `StreamEnded`,
+            "reset" and a dict, as they happen between the changes.
+        cursor: the place to begin after; None for now.
+        where: which changes, as texts `path:value`.
+
+    Attributes:
+        opened: fires when the stream is open for the first time. Does not fail by itself;
+            cancelling it stops the stream.
     """
 
+    _wire: Wire
     _clock: IReactorTime
-    _on_change: Callable[[dict[str, Any]], object]
-    _on_end: Callable[[StreamEnded], object]
-    _cutter: LineCutter = attrs.field(factory=LineCutter, init=False)
-    _silence: Silence = attrs.field(init=False)
-    _cursor: str | None = attrs.field(default=None, init=False)
-    _farewell: bool = attrs.field(default=False, init=False)
-    _ended: bool = attrs.field(default=False, init=False)
+    _tell: Callable[[str, object], object]
+    _cursor: str | None
+    _where: Sequence[str]
+    opened: Deferred[None] = attrs.field(init=False)
+    _lines: Lines | None = attrs.field(default=None, init=False)
+    #: Tries that failed since there was no trouble.
+    _failures: int = attrs.field(default=0, init=False)
+    #: From when on the connection that is open had none.
+    _steady: float = attrs.field(default=0.0, init=False)
+    #: What is awaited now. To cancel the whole coroutine instead would not do while it runs, as
+    #: when a callback stops the stream that calls it.
+    _waiting: Deferred[Any] | None = attrs.field(default=None, init=False)
+    _verdict: Exception | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._silence = Silence(
-            self._clock,
-            SILENCE_SECONDS,
-            lambda: self._end(f"nothing came for {SILENCE_SECONDS:g} seconds"),
+        self.opened = Deferred(lambda _: self.stop(CancelledError()))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped, and did not end by itself."""
+        return self._verdict is not None
+
+    def stop(self, verdict: Exception) -> None:
+        """Cut the connection; whoever waits for a change gets this error, at once."""
+        self._verdict = verdict
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._close()
+
+    async def wait(self, deferred: Deferred[T]) -> T:
+        """What a Deferred fires with; stopping the stream cancels it and raises the verdict."""
+        self._waiting = deferred
+        if self.stopped:
+            deferred.cancel()
+        try:
+            return await deferred
+        finally:
+            self._waiting = None
+            self._go_on()
+
+    async def changes(self) -> AsyncGenerator[Change, None]:
+        """Each change once, in order; may be called once.
+
+        It has no end but an error. Leaving the loop over it, or cancelling who waits in it, cuts
+        the connection.
+
+        Raises:
+            StreamEnded: the server says what makes no sense.
+            RequestFailed: it wants nothing of us; the first time the stream is opened, any status
+                but 200, and any other error of a request, such as that of a connection.
+        """
+        self._go_on()
+        # Nothing is awaited on the way out: a generator that is dropped could not do it.
+        try:
+            lines = await self._open()
+            while True:
+                reason, came = None, []
+                try:
+                    came = await self.wait(lines.take())
+                except _Lost as lost:
+                    reason = str(lost)
+                except _Garbled as garbled:
+                    raise self._disconnected(str(garbled)) from None
+                for told in came:
+                    if isinstance(told, dict):
+                        self._failures = 0
+                        self._cursor = told["seq"]
+                        yield told
+                    elif isinstance(told, Reset):
+                        self._reset(told.cursor, told.reason)
+                    else:
+                        self._cursor = told.cursor
+                        reason = "the server ended the stream"
+                    self._go_on()
+                if reason is not None:
+                    self._disconnected(reason)
+                    lines = await self._open_again()
+        finally:
+            self._close()
+
+    async def _open(self) -> Lines:
+        # Where no server has told a place, what came since the connection was lost is not known.
+        gap = self._cursor is None and self._lines is not None
+        params = [
+            ("since", "now" if self._cursor is None else self._cursor),
+            ("heartbeat", str(HEARTBEAT_SECONDS)),
+            *where_params(self._where),
+        ]
+        response = await self.wait(
+            Deferred.fromCoroutine(
+                self._wire.head("GET", f"{EVENTS}/stream", HTTPStatus.OK, params=params)
+            )
         )
+        lines = self._lines = Lines(self._clock, SILENCE_SECONDS, told_in, _Lost, _Garbled)
+        response.deliverBody(lines)
+        if self._cursor in (None, "0"):  # else the place is known, and better than in this header
+            self._cursor = header_of(response, CURSOR_HEADER) or self._cursor
+        self._steady = self._clock.seconds() + STEADY_SECONDS
+        self._tell("connected", self._cursor)
+        if gap:
+            self._reset(self._cursor, "the connection was lost before the server told any place")
+        self._go_on()
+        if not self.opened.called:
+            self.opened.callback(None)
+        return lines
 
-    def stop(self) -> None:
-        """Cut the connection and tell nothing any more."""
-        self._ended = True
-        self._silence.stop()
-        abort(self.transport)
+    async def _open_again(self) -> Lines:
+        seconds = 0.0
+        while True:
+            seconds += _pause(self._failures)
+            self._failures += 1
+            await self.wait(deferLater(self._clock, seconds))
+            try:
+                return await self._open()
+            except TROUBLE as error:
+                if is_refusal(error):
+                    raise
+                seconds = asked_pause(error)
 
-    def connectionMade(self) -> None:
-        self._silence.heard()
+    def _disconnected(self, reason: str) -> StreamEnded:
+        self._close()
+        if self._clock.seconds() >= self._steady:
+            self._failures = 0
+        ended = StreamEnded(reason, self._cursor)
+        self._tell("disconnected", ended)
+        self._go_on()
+        return ended
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._ended:
-            return
-        self._silence.heard()
-        try:
-            for line in self._cutter.cut(data):
-                self._take(line)
-        except LineTooLong as error:
-            self._end(str(error))
+    def _reset(self, cursor: str | None, reason: str) -> None:
+        self._cursor = cursor
+        self._tell("reset", {"reset": cursor, "reason": reason})
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if isinstance(reason.value, ResponseDone):
-            self._end("the server ended the stream without a farewell")
-        else:
-            self._end("the connection was cut")
+    def _close(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
 
-    def _take(self, line: bytes) -> None:
-        # A callback may have stopped the stream in the middle of a piece. Empty is a heartbeat.
-        if self._ended or self._farewell or not line:
-            return
-        try:
-            value = msgspec.json.decode(line)
-        except (ValueError, RecursionError) as error:
-            self._end(f"a line of {len(line)} bytes is not JSON: {error}")
-            return
-        match value:
-            case {"seq": str(cursor), "id": str(), "doc": dict()}:
-                self._cursor = cursor
-                self._on_change(value)
-            case {"last_seq": str(cursor)}:
-                # The end itself is awaited: cutting here could spoil a connection that the server
-                # is about to give back in order.
-                self._cursor = cursor
-                self._farewell = True
-            case _:
-                # Never the line itself: it may be an event, and this text may be logged.
-                self._end(f"a line of {len(line)} bytes is no change")
-
-    def _end(self, reason: str) -> None:
-        if self._ended:
-            return
-        self.stop()
-        if self._farewell:
-            reason = "the server ended the stream"
-        self._on_end(StreamEnded(reason, self._cursor))
+    def _go_on(self) -> None:
+        if self._verdict is not None:
+            raise self._verdict

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
@@ -15,8 +17,13 @@ from twisted.web.iweb import IResponse
 
 from kpiggybank.outgoing.bodies import read_body
 from kpiggybank.outgoing.places import request_url
+from kpiggybank.shield import plainly_cancelled
+
+#: Where the events are, behind a server's URL.
+EVENTS = "/wsapi/interaction_data"
 
 T = TypeVar("T")
+_SECONDS = re.compile("[0-9]{1,9}")
 
 #: Requests under way at once; further ones wait for their turn. Without a limit, a loop over a
 #: thousand events would open a thousand sockets, which is all that a process usually may have.
@@ -26,6 +33,9 @@ REQUESTS_AT_ONCE = 64
 ERROR_BODY_BYTES = 64 * 2**10
 EXCERPT_CHARACTERS = 200
 
+#: What a server asks for is believed up to an hour: more must be a mistake.
+RETRY_AFTER_SECONDS = 3600.0
+
 
 class RequestFailed(Exception):
     """The server did not do what it was asked, or its answer is not what it should be.
@@ -34,13 +44,15 @@ class RequestFailed(Exception):
         status: of the HTTP answer; 200 or 201 if only what it brought is wrong.
         error: the kind of mistake, in a few words.
         reason: the explanation for people; may be empty.
+        retry_after: seconds after which the server wants to be asked again; 0 if it did not say.
     """
 
-    def __init__(self, status: int, error: str, reason: str) -> None:
+    def __init__(self, status: int, error: str, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(status, error, reason)
         self.status = status
         self.error = error
         self.reason = reason
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return f"{self.status} {self.error}" + (f": {self.reason}" if self.reason else "")
@@ -106,7 +118,7 @@ class Wire:
         """Make a request at once and return its answer with the body yet to come; see `fetch`."""
         url = self.url + path
         # No redirects: they would turn a POST into a GET, or lead elsewhere unnoticed.
-        request: Deferred[IResponse] = self._treq.request(
+        asked: Deferred[IResponse] = self._treq.request(
             method,
             request_url(url),
             unbuffered=True,
@@ -114,6 +126,8 @@ class Wire:
             reactor=self._clock,
             **options,
         )
+        # Otherwise a request that was given up would look like one that was lost, and be repeated.
+        request = plainly_cancelled(asked)
         response = await request.addTimeout(self._timeout, self._clock, _no_answer)
         if response.code != status:
             body = await read_body(response, self._clock, self._timeout, ERROR_BODY_BYTES)
@@ -133,7 +147,27 @@ def _no_answer(result: object, seconds: float) -> NoReturn:
     raise TimeoutError(f"no answer within {seconds:g} seconds")
 
 
+def where_params(where: Sequence[str]) -> list[tuple[str, str]]:
+    """The parameters of a request for events of which something is true."""
+    if isinstance(where, str):
+        raise TypeError("where is a list of texts like 'path:value', not one of them")
+    return [("where", each) for each in where]
+
+
+def header_of(response: IResponse, name: str) -> str | None:
+    """A header of an answer; the last one, if there are several."""
+    values: list[str | None] = response.headers.getRawHeaders(name) or [None]
+    return values[-1]
+
+
+def _retry_after(response: IResponse) -> float:
+    asked = header_of(response, "Retry-After") or ""
+    # The other form, a date, would take clocks that agree; nothing is lost with asking too early.
+    return min(float(asked), RETRY_AFTER_SECONDS) if _SECONDS.fullmatch(asked) else 0.0
+
+
 def _request_failed(response: IResponse, body: bytes) -> RequestFailed:
+    seconds = _retry_after(response)
     try:
         answer = msgspec.json.decode(body, type=_ErrorBody)
     except (ValueError, RecursionError):
@@ -141,5 +175,5 @@ def _request_failed(response: IResponse, body: bytes) -> RequestFailed:
         shown = "".join(each if each.isprintable() else " " for each in text)
         excerpt = " ".join(shown.split())[:EXCERPT_CHARACTERS]
         phrase = response.phrase.decode("latin-1") or "error"
-        return RequestFailed(response.code, phrase, excerpt)
-    return RequestFailed(response.code, answer.error, answer.reason)
+        return RequestFailed(response.code, phrase, excerpt, seconds)
+    return RequestFailed(response.code, answer.error, answer.reason, seconds)

@@ -3,85 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import attrs
 import msgspec
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
-from kpiggybank._stream import ChangeStream, StreamEnded
-from kpiggybank._wire import REQUESTS_AT_ONCE, RequestFailed, Wire
+from kpiggybank._callbacks import Callback, Callbacks
+from kpiggybank._calls import Calls, ClientClosed
+from kpiggybank._lines import StreamEnded
+from kpiggybank._retry import Persistence
+from kpiggybank._stream import AlreadyFollowing, ChangeStream
+from kpiggybank._wire import EVENTS, REQUESTS_AT_ONCE, RequestFailed, Wire, where_params
+from kpiggybank.mint import Mint
 from kpiggybank.outgoing.bodies import BytesProducer
 from kpiggybank.outgoing.connections import Connections
 from kpiggybank.outgoing.places import base_url
+from kpiggybank.shield import shield
 
 __all__ = ["AlreadyFollowing", "ClientClosed", "KPIggyBank", "RequestFailed", "StreamEnded"]
 
 T = TypeVar("T")
 Event = Mapping[str, Any]
-Callback = Callable[[Any], object]
 
 DEFAULT_PORT = 3000
 TIMEOUT_SECONDS = 30.0
-
-_EVENTS = "/wsapi/interaction_data"
-
-
-class ClientClosed(Exception):
-    """The client was closed before or during the call."""
-
-    def __str__(self) -> str:
-        return "this client is closed"
-
-
-class AlreadyFollowing(Exception):
-    """A change stream of this client is open, or about to be."""
-
-    def __str__(self) -> str:
-        return "this client follows the changes already"
 
 
 class _Saved(msgspec.Struct):
     """The answer to saved events."""
 
     ids: list[str]
-
-
-@attrs.define(eq=False)
-class _Call(Generic[T]):
-    """One call under way, which can be given up with an error of our choice.
-
-    Without this, a cancelled request fails with whatever the layer below makes of the cancelling.
-    """
-
-    answer: Deferred[T] = attrs.field(init=False)
-    _work: Deferred[T] = attrs.field(init=False)
-    _verdict: Exception | None = attrs.field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.answer = Deferred(lambda _: self.give_up(CancelledError()))
-
-    def start(self, work: Deferred[T]) -> None:
-        self._work = work
-        work.addCallbacks(self._succeeded, self._failed)
-
-    def give_up(self, error: Exception) -> None:
-        """Cancel the work; the answer is that error."""
-        self._verdict = error
-        self._work.cancel()
-
-    def _succeeded(self, result: T) -> None:
-        self.answer.callback(result)
-
-    def _failed(self, failure: Failure) -> None:
-        self.answer.errback(failure if self._verdict is None else self._verdict)
 
 
 @attrs.define(eq=False, init=False)
@@ -106,14 +65,16 @@ class KPIggyBank:
         ValueError: the server's place is no host or URL, or the time limit is not above zero.
     """
 
-    _log: ClassVar[Logger] = Logger()
-
     _wire: Wire
     _clock: IReactorTime = attrs.field(repr=False)
     _connections: Connections | None = attrs.field(repr=False)
-    _callbacks: dict[str, list[Callback]] = attrs.field(init=False, repr=False)
-    _calls: dict[_Call[Any], None] = attrs.field(factory=dict, init=False, repr=False)
-    _stream: ChangeStream | None = attrs.field(default=None, init=False, repr=False)
+    _callbacks: Callbacks = attrs.field(factory=Callbacks, init=False, repr=False)
+    _mint: Mint = attrs.field(factory=Mint, init=False, repr=False)
+    _calls: Calls = attrs.field(factory=Calls, init=False, repr=False)
+    #: That of `followChanges`.
+    _following: ChangeStream | None = attrs.field(default=None, init=False, repr=False)
+    #: All of them. Weak: a stream of `changes` that nobody reads any more is gone by itself.
+    _streams: WeakSet[ChangeStream] = attrs.field(factory=WeakSet, init=False, repr=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     def __init__(
@@ -139,56 +100,127 @@ class KPIggyBank:
         clock = cast(IReactorTime, reactor)
         self.__attrs_init__(Wire(url, treq, clock, timeout), clock, connections)
 
-    @_callbacks.default
-    def _nobody_yet(self) -> dict[str, list[Callback]]:
-        return {"change": [], "error": []}
-
-    def saveData(self, event_or_list: Event | Sequence[Event]) -> Deferred[list[str]]:
+    def saveData(
+        self,
+        event_or_list: Event | Sequence[Event],
+        *,
+        retries: int = 5,
+        initial_delay: float = 0.5,
+        max_delay: float = 10.0,
+    ) -> Deferred[list[str]]:
         """Save an event or a list of events, all or none; fires with their ids in the same order.
 
-        It fires once the events are durable. Fails with `TypeError` or `ValueError` for what JSON
-        cannot say (NaN, for instance); then nothing was sent.
+        It fires once the events are durable. When there is no connection or no answer, when the
+        answer is cut, or when the server says "not now" (408, 425, 429, and 500 or above), it tries
+        again; all tries carry the same idempotency key, so that nothing is stored twice. Fails as
+        the last try did.
+
+        Args:
+            event_or_list: what JSON cannot say (NaN, for instance) fails with `TypeError` or
+                `ValueError`; then nothing was sent.
+            retries: tries after the first one; each has the client's time limit.
+            initial_delay: seconds before the first of them, which double with each further one. A
+                part of each pause is up to chance.
+            max_delay: seconds of such a pause at the most. What the server's `Retry-After` asks for
+                is waited in addition.
         """
-        return self._begin(self._save(event_or_list))
+        return self._calls.begin(self._save(event_or_list, retries, initial_delay, max_delay))
 
     def fetchRange(
-        self, start: float | None = None, end: float | None = None
+        self,
+        start: float | None = None,
+        end: float | None = None,
+        *,
+        where: Sequence[str] = (),
     ) -> Deferred[list[dict[str, Any]]]:
         """Fetch the events with timestamps from start to end, by timestamp, as they were saved.
 
-        Both ends are included, and None leaves an end open. Numbers are exact, however large.
+        Both ends are included, and None leaves an end open. Numbers are exact, however large. Of
+        those events, it brings the ones for which each `path:value` of `where` is true.
         """
         what = "a list of events"
-        return self._begin(self._ask(_EVENTS, start, end, list[dict[str, Any]], what))
+        return self._calls.begin(self._ask(EVENTS, start, end, where, list[dict[str, Any]], what))
 
-    def count(self, start: float | None = None, end: float | None = None) -> Deferred[int]:
-        """Count the events with timestamps from start to end; both as for `fetchRange`."""
-        return self._begin(self._ask(f"{_EVENTS}/count", start, end, int, "a whole number"))
+    def count(
+        self,
+        start: float | None = None,
+        end: float | None = None,
+        *,
+        where: Sequence[str] = (),
+    ) -> Deferred[int]:
+        """Count the events with timestamps from start to end; all as for `fetchRange`."""
+        return self._calls.begin(
+            self._ask(f"{EVENTS}/count", start, end, where, int, "a whole number")
+        )
 
-    def followChanges(self) -> Deferred[None]:
+    def followChanges(
+        self, since: str | None = None, *, where: Sequence[str] = ()
+    ) -> Deferred[None]:
         """Open the change stream; what is saved once this has fired comes to `change` callbacks.
 
-        The stream stays open until `close` or until it ends by itself: then `error` callbacks get
-        a `StreamEnded`, and followChanges may be called anew. Fails with `AlreadyFollowing` while a
-        stream is open or being opened. Cancelling gives up, as long as it has not fired.
+        The stream goes on until `close`: when its connection is lost or falls silent, it is opened
+        again after a pause, and resumes after the last change that was delivered. Each change is
+        told once and in order, and the next one when the Deferreds have fired that the callbacks
+        returned: a slow callback makes the server wait. What cannot be mended, an answer of 4xx or
+        lines that make no sense, is told to `error`; then followChanges may be called anew.
+
+        Fails with `AlreadyFollowing` while there is such a stream, and if it cannot be opened this
+        first time. Cancelling gives up, as long as it has not fired.
+
+        Args:
+            since: the cursor to begin after: that of a change, a `StreamEnded` or "connected". "0"
+                is before the first change of all, and None is now.
+            where: texts `path:value`; only events for which all of them are true are told.
         """
-        return self._begin(self._follow())
+        if self._closed:
+            return fail(ClientClosed())
+        if self._following is not None:
+            return fail(AlreadyFollowing())
+        stream = self._following = self._new_stream(since, where)
+        delivering = Deferred.fromCoroutine(self._deliver(stream))
+        delivering.addErrback(self._ended, stream)
+        return stream.opened
+
+    def changes(
+        self, since: str | None = None, *, where: Sequence[str] = ()
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The changes as an asynchronous iterator: `async for change in api.changes(): ...`.
+
+        A stream of its own, with a connection of its own, that is opened when the loop begins and
+        otherwise behaves as that of `followChanges`. Its loop is what makes the server wait; what
+        cannot be mended, or that it cannot be opened, is raised from it, and `ClientClosed` as
+        soon as the client is closed. Leaving the loop in any way cuts the connection; an iterator
+        that is kept beyond its loop is ended by its `aclose`.
+
+        Args:
+            since: as for `followChanges`.
+            where: as for `followChanges`.
+        """
+        stream = self._new_stream(since, where)
+        if self._closed:
+            stream.stop(ClientClosed())
+        return stream.changes()
 
     def on(self, name: str, callback: Callback) -> None:
         """Call this for each event of that name, in the order of registration.
 
-        What a `change` callback raises, or what the Deferred or coroutine that it returned fails
-        with, becomes an `error` event and disturbs nothing else.
+        What a callback raises, or what the Deferred or coroutine that it returned fails with,
+        becomes an `error` event and disturbs nothing else.
 
         Args:
-            name: "change", for dicts `{"seq": cursor, "id": id, "doc": event}`, each once and in
-                order; or "error", for exceptions. An error that nobody hears is logged.
+            name: "change", for dicts `{"seq": cursor, "id": id, "doc": event}`; or "error", for
+                exceptions: a callback has raised, or the stream has ended for good. An error that
+                nobody hears is logged. For the streams of `changes` as well: "connected", each
+                time one is open, for its cursor, or None where the server tells none;
+                "disconnected", for the `StreamEnded` that says why it is not any more; and "reset",
+                for a dict `{"reset": cursor, "reason": text}`: changes are missing before the next
+                one, because the server does not know them any more.
             callback: gets the one argument.
 
         Raises:
             ValueError: there is no such name.
         """
-        self._named(name).append(callback)
+        self._callbacks.on(name, callback)
 
     def off(self, name: str, callback: Callback | None = None) -> None:
         """Stop calling this callback for that name, or with None all of them; unknown is fine.
@@ -196,101 +228,79 @@ class KPIggyBank:
         Raises:
             ValueError: there is no such name.
         """
-        callbacks = self._named(name)
-        callbacks[:] = [each for each in callbacks if callback is not None and each != callback]
+        self._callbacks.off(name, callback)
 
     def close(self) -> Deferred[None]:
         """Stop for good; fires when the client's own connections are gone.
 
-        Calls under way, and later ones, fail with `ClientClosed`; nothing is told to callbacks any
-        more. Closing again is fine. Cancelling changes nothing.
+        Calls under way, later ones and loops over `changes` fail with `ClientClosed`; nothing is
+        told to callbacks any more. Closing again is fine. Cancelling changes nothing.
         """
         self._closed = True
-        if self._stream is not None:
-            self._stream.stop()
-            self._stream = None
-        # The latest first: otherwise one that waits for its turn would get it, for nothing.
-        for call in reversed(tuple(self._calls)):
-            call.give_up(ClientClosed())
+        self._callbacks.close()
+        for stream in tuple(self._streams):
+            stream.stop(ClientClosed())
+        self._calls.close()
         return succeed(None) if self._connections is None else self._connections.close()
 
-    def _begin(self, work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
-        if self._closed:
-            work.close()
-            return fail(ClientClosed())
-        call: _Call[T] = _Call()
-        call.start(Deferred.fromCoroutine(work))
-        if not call.answer.called:
-            self._calls[call] = None
-            call.answer.addBoth(self._forget, call)
-        return call.answer
-
-    def _forget(self, result: T, call: _Call[Any]) -> T:
-        self._calls.pop(call, None)
-        return result
-
-    async def _save(self, event_or_list: Event | Sequence[Event]) -> list[str]:
+    async def _save(
+        self,
+        event_or_list: Event | Sequence[Event],
+        retries: int,
+        initial_delay: float,
+        max_delay: float,
+    ) -> list[str]:
+        persistence = Persistence(retries, initial_delay, max_delay)
         # Not msgspec: it would make null of NaN without a word.
         text = json.dumps(event_or_list, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        saved = await self._wire.fetch(
-            _Saved,
-            "the ids of the saved events",
-            "POST",
-            _EVENTS,
-            HTTPStatus.CREATED,
-            headers={"Content-Type": "application/json"},
-            data=text.encode(),
-        )
+        body = text.encode()
+        # In order of time, as stores like it; the prefix tells it from the ids that they make.
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"c-{self._mint()}"}
+
+        def save() -> Coroutine[Deferred[Any], Any, _Saved]:
+            return self._wire.fetch(
+                _Saved,
+                "the ids of the saved events",
+                "POST",
+                EVENTS,
+                HTTPStatus.CREATED,
+                headers=headers,
+                data=body,
+            )
+
+        saved = await persistence.insist(self._clock, save, HTTPStatus.CREATED)
         return saved.ids
 
     async def _ask(
-        self, path: str, start: float | None, end: float | None, kind: type[T], what: str
+        self,
+        path: str,
+        start: float | None,
+        end: float | None,
+        where: Sequence[str],
+        kind: type[T],
+        what: str,
     ) -> T:
         ends = {"start": start, "end": end}
-        params = {name: str(value) for name, value in ends.items() if value is not None}
+        params = [(name, str(value)) for name, value in ends.items() if value is not None]
+        params += where_params(where)
         return await self._wire.fetch(kind, what, "GET", path, HTTPStatus.OK, params=params)
 
-    async def _follow(self) -> None:
-        if self._stream is not None:
-            raise AlreadyFollowing
-        stream = ChangeStream(self._clock, self._tell_change, self._tell_end)
-        self._stream = stream
-        try:
-            response = await self._wire.head("GET", f"{_EVENTS}/stream", HTTPStatus.OK)
-        except BaseException:
-            self._stream = None
-            raise
-        response.deliverBody(stream)
+    def _new_stream(self, since: str | None, where: Sequence[str]) -> ChangeStream:
+        cursor = None if since == "now" else since
+        stream = ChangeStream(self._wire, self._clock, self._callbacks.tell, cursor, where)
+        self._streams.add(stream)
+        return stream
 
-    def _named(self, name: str) -> list[Callback]:
-        if name not in self._callbacks:
-            raise ValueError(f"no events are named {name!r}, only {', '.join(self._callbacks)}")
-        return self._callbacks[name]
+    async def _deliver(self, stream: ChangeStream) -> None:
+        async for change in stream.changes():
+            if slow := self._callbacks.tell("change", change):
+                # It is not ours to cancel what a callback does.
+                await stream.wait(shield(gatherResults(slow)))
 
-    def _tell(self, name: str, value: object, trouble: Callable[[Failure], None]) -> None:
-        callbacks = self._callbacks[name]
-        for callback in tuple(callbacks):
-            # One of those before may have closed the client, or taken this one off.
-            if not self._closed and callback in callbacks:
-                maybeDeferred(callback, value).addErrback(trouble)
-
-    def _tell_change(self, change: dict[str, Any]) -> None:
-        self._tell("change", change, self._tell_error)
-
-    def _tell_end(self, ended: StreamEnded) -> None:
-        self._stream = None
-        self._tell_error(Failure(ended))
-
-    def _tell_error(self, failure: Failure) -> None:
-        if self._closed or not self._callbacks["error"]:
-            self._log_error("an error that nobody listens for: {error!r}", failure)
-        else:
-            self._tell("error", failure.value, self._log_raised)
-
-    def _log_raised(self, failure: Failure) -> None:
-        self._log_error("an error callback failed: {error!r}", failure)
-
-    def _log_error(self, text: str, failure: Failure) -> None:
-        # A traceback is of use for what a callback raised only.
-        trace = {} if isinstance(failure.value, StreamEnded) else {"log_failure": failure}
-        self._log.warn(text, error=failure.value, **trace)
+    def _ended(self, failure: Failure, stream: ChangeStream) -> None:
+        if self._following is stream:
+            self._following = None
+        if not stream.opened.called:
+            stream.opened.errback(failure)
+        elif not stream.stopped:
+            self._callbacks.tell_error(failure)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -19,7 +20,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from kpiggybank._callbacks import Callbacks
 from kpiggybank.client import (
+    ClientClosed,
     KPIggyBank,
     StreamEnded,
 )
@@ -33,7 +36,7 @@ LINE = '{"seq":"s1","id":"i1","doc":{"timestamp":1,"mood":"🐷💰é"}}\r\n'.en
 
 
 CALLS: list[Callable[[KPIggyBank], Deferred[Any]]] = [
-    lambda api: api.saveData(EVENT),
+    lambda api: api.saveData(EVENT, retries=0),
     lambda api: api.fetchRange(),
     lambda api: api.count(),
     lambda api: api.followChanges(),
@@ -69,9 +72,16 @@ def failure_of(deferred: Deferred[Any], kind: type[E]) -> E:
 
 
 class PlayedServer(Resource):
-    """Plays the server: gives each request the next of `answers`, or leaves it open."""
+    """Plays the server: gives each request the next of `answers`, or leaves it open.
+
+    Attributes:
+        cursor: what the head of each further answer says of the place where the stream begins.
+        retry_after: what the head of each further answer says of the time to ask again.
+    """
 
     isLeaf = True
+    cursor: str | None = None
+    retry_after: str | None = None
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -83,6 +93,10 @@ class PlayedServer(Resource):
         """Note the request and answer it, if there is an answer left."""
         self.requests.append(request)
         self.bodies.append(cast(Any, request).content.read())
+        if self.cursor is not None:
+            request.setHeader("KPIggyBank-Cursor", self.cursor)
+        if self.retry_after is not None:
+            request.setHeader("Retry-After", self.retry_after)
         if not self.answers:
             return NOT_DONE_YET
         status, body = self.answers.pop(0)
@@ -100,6 +114,9 @@ class Stage:
     api: KPIggyBank = attrs.field(init=False)
     changes: list[Any] = attrs.field(factory=list)
     errors: list[Any] = attrs.field(factory=list)
+    loops: list[Deferred[Any]] = attrs.field(factory=list)
+    #: What happened, in order: the names of events and what came with them; changes as cursors.
+    story: list[tuple[str, Any]] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.stub = cast(Any, StubTreq)(self.server)
@@ -109,13 +126,57 @@ class Stage:
         """One more client of the same server."""
         return KPIggyBank(*place, treq=self.stub, reactor=self.clock, **options)
 
-    def follow(self) -> None:
-        """Listen for everything and open the stream."""
+    def listen(self) -> None:
+        """Listen for everything."""
         self.api.on("change", self.changes.append)
         self.api.on("error", self.errors.append)
-        opened = self.api.followChanges()
+        self.api.on("change", lambda change: self._note("change", change["seq"]))
+        for name in ("connected", "disconnected", "reset", "error"):
+            self.api.on(name, partial(self._note, name))
+
+    def follow(self, since: str | None = None) -> None:
+        """Listen for everything and open the stream."""
+        self.listen()
+        opened = self.api.followChanges(since)
         self.say(b"")
         success_of(opened)
+
+    def read(self, since: str | None = None) -> Deferred[None]:
+        """Read the changes in a loop, which is told of in `changes`; its end is the Deferred's."""
+
+        async def loop() -> None:
+            async for change in self.api.changes(since):
+                self.changes.append(change)
+
+        return self.run(loop())
+
+    def run(self, loop: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+        """Run a loop over changes, which may go on until the client is closed after the test."""
+        running = Deferred.fromCoroutine(loop)
+        self.loops.append(running)
+        return running
+
+    def wait(self) -> float:
+        """Let the time pass until something is due; returns the seconds."""
+        seconds = min(call.getTime() for call in self.clock.getDelayedCalls())
+        seconds -= self.clock.seconds()
+        self.clock.advance(seconds)
+        self.stub.flush()
+        return float(seconds)
+
+    def come_back(self) -> None:
+        """Let the client open its stream again after it has lost it."""
+        before = len(self.server.requests)
+        self.wait()
+        assert len(self.server.requests) == before + 1, "it has not tried"
+        self.say(b"")
+
+    def _note(self, name: str, value: Any) -> None:
+        self.story.append((name, value))
+
+    def asked_since(self) -> list[str]:
+        """From where on the stream was asked for, each time."""
+        return [request.args[b"since"][0].decode() for request in self.server.requests]
 
     def say(self, *pieces: bytes) -> None:
         """Write to the latest request, each piece a chunk that arrives by itself."""
@@ -137,6 +198,17 @@ class Stage:
         """The cursors of the changes told so far."""
         return [change["seq"] for change in self.changes]
 
+    def told(self, name: str) -> list[Any]:
+        """What came with the events of that name so far."""
+        return [value for each, value in self.story if each == name]
+
+    def lost(self) -> StreamEnded:
+        """What was told of the one connection that was lost, which is no error."""
+        (ended,) = self.told("disconnected")
+        assert isinstance(ended, StreamEnded)
+        assert self.errors == []
+        return ended
+
     def ended(self) -> StreamEnded:
         """The one error told so far, which is the end of the stream."""
         (error,) = self.errors
@@ -150,6 +222,8 @@ def stage() -> Iterator[Stage]:
     stage = Stage()
     yield stage
     success_of(stage.api.close())
+    for loop in stage.loops:
+        loop.addErrback(lambda failure: failure.trap(ClientClosed))
     assert stage.clock.getDelayedCalls() == []
 
 
@@ -157,5 +231,5 @@ def stage() -> Iterator[Stage]:
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[LogEvent]:
     """What clients log, which then comes here only."""
     events: list[LogEvent] = []
-    monkeypatch.setattr(KPIggyBank, "_log", Logger(observer=cast(Any, events.append)))
+    monkeypatch.setattr(Callbacks, "_log", Logger(observer=cast(Any, events.append)))
     return events

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import attrs
@@ -12,11 +12,12 @@ from twisted.internet.defer import (
     gatherResults,
     maybeDeferred,
 )
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.server import Site
+from zope.interface import implementer
 
 from kpiggybank.client import (
     KPIggyBank,
@@ -91,6 +92,69 @@ class Recital(ServerFactory):
         self.spoken.transport.loseConnection()
 
 
+class Hearing(Protocol):
+    """Says the next of its factory's texts when it is asked, and hangs up unless it is the last."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer, whatever the question is."""
+        factory = cast(Series, self.factory)
+        assert self.transport is not None
+        factory.heard.append(data)
+        self.transport.write(factory.texts[len(factory.heard) - 1])
+        if len(factory.heard) < len(factory.texts):
+            self.transport.loseConnection()
+
+
+class Series(ServerFactory):
+    """A server that says one text to each connection, byte for byte."""
+
+    noisy = False
+    protocol = Hearing
+
+    def __init__(self, *texts: bytes) -> None:
+        self.texts = texts
+        self.heard: list[bytes] = []
+
+
+@implementer(IPushProducer)
+@attrs.define(eq=False)
+class Flood:
+    """Says piece after piece to a connection for as long as the other side takes them."""
+
+    _transport: Any
+    _pieces: Iterator[bytes]
+    said: int = 0
+    _paused: bool = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._transport.registerProducer(self, True)
+        self.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+        self._paused = False
+        while not self._paused and (piece := next(self._pieces, None)) is not None:
+            self.said += 1
+            self._transport.write(piece)
+
+    def pauseProducing(self) -> None:
+        """Wait."""
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        """Say no more."""
+        self._pieces = iter(())
+
+    async def stuck(self) -> None:
+        """Return when nothing more was taken for many turns of the reactor."""
+        before, turns = -1, 0
+        while turns < 500:
+            await pause()
+            turns = turns + 1 if self.said == before else 0
+            before = self.said
+
+
 @attrs.define(eq=False)
 class Street:
     """Servers on ports of this machine, and the clients that visit them."""
@@ -142,6 +206,12 @@ def head(*lines: bytes) -> bytes:
 
 
 CHUNKED = head(b"Transfer-Encoding: chunked")
+
+
+def chunk(*lines: bytes) -> bytes:
+    """Lines as a chunk of an answer."""
+    text = b"".join(lines)
+    return b"%x\r\n%b\r\n" % (len(text), text)
 
 
 def pause() -> Deferred[None]:

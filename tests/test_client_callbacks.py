@@ -15,6 +15,7 @@ from twisted.logger import LogEvent
 from kpiggybank.client import (
     ClientClosed,
     KPIggyBank,
+    RequestFailed,
     StreamEnded,
 )
 from tests.client_stage import LINE, Stage, every_call, failure_of, line, success_of
@@ -64,7 +65,7 @@ def test_raising_error_callback(stage: Stage, logged: list[LogEvent]) -> None:
 
     stage.api.on("error", break_down)
     stage.follow()
-    stage.finish()
+    stage.say(b"garbage\r\n")
     assert len(stage.errors) == 1
     (event,) = logged
     assert (event["log_level"].name, repr(event["error"])) == ("warn", "KeyError('in vain')")
@@ -74,9 +75,20 @@ def test_error_that_nobody_hears(stage: Stage, logged: list[LogEvent]) -> None:
     """An error without a callback for it is logged, not raised."""
     stage.follow()
     stage.api.off("error")
-    stage.finish()
+    stage.say(b"garbage\r\n")
     (event,) = logged
     assert (event["log_level"].name, type(event["error"])) == ("warn", StreamEnded)
+
+
+def test_refusal_that_nobody_hears(stage: Stage, logged: list[LogEvent]) -> None:
+    """A refused stream is logged in a line: a traceback would tell of nothing but our own code."""
+    stage.follow()
+    stage.api.off("error")
+    stage.cut()
+    stage.server.answers.append((400, b""))
+    stage.wait()
+    (event,) = logged
+    assert (type(event["error"]), "log_failure" in event) == (RequestFailed, False)
 
 
 def test_off(stage: Stage) -> None:
@@ -115,9 +127,9 @@ def test_off_of_a_stranger(stage: Stage) -> None:
 
 def test_unknown_name(stage: Stage) -> None:
     """A misspelt name is an error at once, not silence for ever."""
-    with pytest.raises(ValueError, match="change, error"):
+    with pytest.raises(ValueError, match="change, error, connected, disconnected, reset"):
         stage.api.on("changes", print)
-    with pytest.raises(ValueError, match="change, error"):
+    with pytest.raises(ValueError, match="change, error, connected, disconnected, reset"):
         stage.api.off("changes")
 
 

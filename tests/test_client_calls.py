@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
 
+from kpiggybank.client import KPIggyBank
 from tests.client_stage import EVENT, Stage, failure_of, success_of
 
 
@@ -121,3 +124,53 @@ def test_count(stage: Stage) -> None:
     stage.server.answers.append((200, b"12\n"))
     assert success_of(stage.api.count(1, 2)) == 12
     assert stage.server.requests[0].uri == b"/wsapi/interaction_data/count?start=1&end=2"
+
+
+WHERE = ["user_agent.browser:Firefox", "lang:de & fr"]
+ASKED = [b"user_agent.browser:Firefox", b"lang:de & fr"]
+
+
+def test_fetch_range_where(stage: Stage) -> None:
+    """What must be true of the events is asked for, each by itself, beside the range."""
+    stage.server.answers.append((200, b"[]"))
+    success_of(stage.api.fetchRange(1, where=WHERE))
+    assert stage.server.requests[0].args == {b"start": [b"1"], b"where": ASKED}
+
+
+def test_count_where(stage: Stage) -> None:
+    """So it is for a count."""
+    stage.server.answers.append((200, b"3"))
+    assert success_of(stage.api.count(where=WHERE)) == 3
+    assert stage.server.requests[0].args == {b"where": ASKED}
+
+
+def test_follow_where(stage: Stage) -> None:
+    """So it is for a stream, again when it is opened again."""
+    stage.api.followChanges(where=WHERE)
+    stage.say(b"")
+    stage.cut()
+    stage.come_back()
+    assert [request.args[b"where"] for request in stage.server.requests] == [ASKED, ASKED]
+
+
+def test_changes_where(stage: Stage) -> None:
+    """And for a loop."""
+    first = Deferred.fromCoroutine(stage.api.changes(where=WHERE).__anext__())
+    assert stage.server.requests[0].args[b"where"] == ASKED
+    first.cancel()
+    failure_of(first, CancelledError)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda api: api.fetchRange(where="a:b"),
+        lambda api: api.count(where="a:b"),
+        lambda api: api.followChanges(where="a:b"),
+        lambda api: Deferred.fromCoroutine(api.changes(where="a:b").__anext__()),
+    ],
+)
+def test_where_that_is_a_text(stage: Stage, call: Callable[[KPIggyBank], Deferred[Any]]) -> None:
+    """A single text is a mistake: it would be asked letter by letter."""
+    failure_of(call(stage.api), TypeError)
+    assert stage.server.requests == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,6 @@ import pytest_twisted
 from treq.client import HTTPClient
 from twisted.internet.defer import (
     CancelledError,
-    Deferred,
     TimeoutError,
     gatherResults,
     maybeDeferred,
@@ -22,10 +22,9 @@ from twisted.web.client import Agent
 from kpiggybank.client import (
     ClientClosed,
     RequestFailed,
-    StreamEnded,
 )
-from tests.client_stage import EVENT, LINE, PlayedServer, reactor
-from tests.client_street import CHUNKED, Recital, Street, head, pause, playing
+from tests.client_stage import EVENT, PlayedServer, reactor
+from tests.client_street import CHUNKED, Recital, Series, Street, head, pause, playing
 
 
 @pytest_twisted.ensureDeferred
@@ -100,19 +99,18 @@ async def test_cut_in_the_body(street: Street, opening: bytes) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_stream_cut_in_a_chunk(street: Street) -> None:
-    """A stream cut in the middle of a chunk ends with the cursor of its last whole line."""
-    server = Recital(CHUNKED + b"%x\r\n" % (2 * len(LINE)) + LINE + LINE[:-2])
+async def test_save_again(street: Street) -> None:
+    """An answer that is lost in any way is asked for again, under the same key."""
+    server = Series(
+        b"",
+        b"HTTP/1.1 2",
+        head(b"Content-Length: 10").replace(b"200", b"201") + b'{"ids"',
+        head(b"Content-Length: 13").replace(b"200", b"201") + b'{"ids":["a"]}',
+    )
     street.open(server)
-    api = street.client()
-    changes: list[Any] = []
-    ended: Deferred[StreamEnded] = Deferred()
-    api.on("change", changes.append)
-    api.on("error", ended.callback)
-    await api.followChanges()
-    server.cut()
-    error = await ended
-    assert (error.reason, error.cursor, len(changes)) == ("the connection was cut", "s1", 1)
+    assert await street.client().saveData(EVENT, initial_delay=0) == ["a"]
+    keys = [re.findall(rb"Idempotency-Key: (\S+)", heard) for heard in server.heard]
+    assert keys == [keys[0]] * 4
 
 
 @pytest.mark.parametrize("opening", [b"", head(b"Content-Length: 10"), CHUNKED + b"5\r\n[1,"])
@@ -159,20 +157,6 @@ async def test_close_while_connecting(street: Street) -> None:
         await call
     await closed
     await door.when_empty()
-
-
-@pytest_twisted.ensureDeferred
-async def test_close_with_an_open_stream(street: Street) -> None:
-    """Closing cuts the stream, tells nothing, and leaves no connection."""
-    server = Recital(CHUNKED + b"2\r\n\r\n\r\n")
-    door = street.open(server)
-    api = street.client()
-    errors: list[Any] = []
-    api.on("error", errors.append)
-    await api.followChanges()
-    await api.close()
-    await door.when_empty()
-    assert errors == []
 
 
 @pytest_twisted.ensureDeferred

@@ -30,7 +30,7 @@ class StubClient:
     closing: Deferred[None] = field(factory=lambda: succeed(None))
     closed: int = 0
 
-    def saveData(self, events: Any, /) -> Deferred[list[str]]:
+    def saveData(self, events: Any, /, *, retries: int) -> Deferred[list[str]]:
         """Note the event and give the next answer."""
         self.saved.append(events)
         return next(self.answers)

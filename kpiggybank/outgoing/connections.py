@@ -8,14 +8,27 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.client import HTTPConnectionPool
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import HTTPConnectionPool, RequestTransmissionFailed, ResponseFailed
 from zope.interface import implementer
 
 #: An unused connection is kept for so many seconds: fewer than a server or a proxy on the way
 #: waits, because a request that meets their closing is lost.
 IDLE_SECONDS = 15
+
+#: How a request ends without an answer: no connection, or one that dies, speaks no HTTP, is
+#: not trusted.
+LOST = (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    RequestNotSent,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
 
 
 class Connections(HTTPConnectionPool):

@@ -58,7 +58,7 @@ class Load:
         for events in self._source:
             self.sent.update({number_of(event): event for event in events})
             try:
-                ids = await client.saveData(events)
+                ids = await client.saveData(events, retries=0)
             except CUT:
                 return
             self.kept.update(zip(ids, events, strict=True))

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from kpiggybank.events import Change, Event
 from kpiggybank.interfaces import StoreUnavailable
-from kpiggybank.stores.couchdb.changes import HEARTBEAT_SECONDS, Lines, Row
+from kpiggybank.stores.couchdb.changes import HEARTBEAT_SECONDS, Row, feed
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.documents import event_id
 from kpiggybank.stores.couchdb.memory import Memory, number_of
@@ -189,7 +189,7 @@ class Listener:
                 "since": self._place,
             },
         )
-        lines = Lines(self._clock)
+        lines = feed(self._clock)
         response.deliverBody(lines)
         self.live = True
         opening, self._opening = self._opening, None
@@ -202,7 +202,7 @@ class Listener:
         self._server.on_missing = lambda: lines.close("the database, or our part of it, is missing")
         try:
             while True:
-                await self._take(await lines.rows())
+                await self._take(await lines.take())
         finally:
             self._server.on_missing = None
             lines.close()

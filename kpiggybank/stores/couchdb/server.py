@@ -10,15 +10,13 @@ from urllib.parse import quote
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.web._newclient import RequestNotSent
-from twisted.web.client import Agent, RequestTransmissionFailed, ResponseFailed
+from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.outgoing.bodies import BytesProducer, read_body
-from kpiggybank.outgoing.connections import Connections
+from kpiggybank.outgoing.connections import LOST, Connections
 from kpiggybank.shield import plainly_cancelled
 
 #: Bytes of an answer at the most, and unused connections kept.
@@ -28,17 +26,6 @@ CONNECTIONS_KEPT = 32
 T = TypeVar("T")
 _JSON = "application/json"
 encode = msgspec.json.Encoder().encode
-
-#: How a request ends without an answer: no connection, or one that dies, speaks no HTTP, is
-#: not trusted.
-_LOST = (
-    ConnectError,
-    ConnectionClosed,
-    DNSLookupError,
-    RequestNotSent,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
 
 
 class Refused(StoreUnavailable):
@@ -200,7 +187,7 @@ class Server:
         )
         try:
             return await request.addTimeout(self._limits.answer, self._reactor, self._too_slow)
-        except _LOST as error:
+        except LOST as error:
             raise _NoAnswer(f"no CouchDB at {self.place}: {_told(error)}") from None
 
     async def _fail(self, response: IResponse) -> NoReturn:
