@@ -12,10 +12,10 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from kpiggybank.interfaces import IEventBank
 from kpiggybank.web.query import HEARTBEAT_SECONDS
 from tests.feed_model import WHERES, Model, Posted, query_of
 from tests.feed_readers import Reader, messages, pairs
+from tests.feed_stores import LazyStore
 from tests.feed_taps import TapDoor
 from tests.web_client import JSON, ROOT, STALL_SECONDS, result_of
 
@@ -63,11 +63,16 @@ class FeedMachine(RuleBasedStateMachine):
         self.acknowledged = 0
         self.posts = 0
 
-    def opened(self, before: IEventBank | None) -> IEventBank:
+    def opened(self, before: LazyStore | None) -> LazyStore:
         """An open store, given that of before a restart."""
         raise NotImplementedError
 
     # What happens to the bank
+
+    @rule(lazy=st.booleans())
+    def disk_changes_its_pace(self, lazy: bool) -> None:
+        """What is read from now on comes late, or at once."""
+        self.store.lazy = lazy
 
     @rule(value=VALUES, keyed=st.booleans(), haste=HASTE)
     def post(self, value: Any, keyed: bool, haste: bool) -> None:
@@ -226,6 +231,8 @@ class FeedMachine(RuleBasedStateMachine):
         return result_of(content)
 
     def _end_rule(self, haste: bool) -> None:
+        # The next rule begins before this one has come to its end, if both are in haste.
+        self.door.haste = haste
         if not haste:
             self.settle()
 
@@ -236,8 +243,9 @@ class FeedMachine(RuleBasedStateMachine):
         self._check()
 
     def _work(self) -> None:
+        self.door.haste = False
         self.door.flush()
-        while getattr(self.store, "busy", 0) or reactor.getDelayedCalls():
+        while self.store.busy or reactor.getDelayedCalls() or self.store.let_go():
             turn()
             self.door.flush()
 

@@ -208,6 +208,7 @@ class Reader:
         self.hear()
         for message in self.heard[self._checked :]:
             self._check(message, model, place_of)
+        assert self.left is None or self.left >= 0, "it is told more than it wanted"
         if self._opening is None:
             return
         assert self.stream is not None
@@ -237,7 +238,7 @@ class Reader:
     def _check_end(self, model: Model) -> None:
         assert self.last is not None
         if not self.finite:
-            assert self.last.keys() == {"last_seq"}
+            assert (self.last.keys(), self.left) == ({"last_seq"}, 0)
             return
         assert self._floor <= self._place + self.last["pending"] <= len(model.all)
         assert self.left == 0 or self._place >= self._floor

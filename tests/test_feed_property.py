@@ -5,44 +5,25 @@ from __future__ import annotations
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import attrs
 import pytest
 import pytest_twisted
 from hypothesis import settings
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 
 from kpiggybank import bank, feed, pieces
-from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores import pieces as store_pieces
 from kpiggybank.stores import ring
-from kpiggybank.stores.memory import MemoryStore
-from kpiggybank.stores.sqlite import SQLiteStore
 from kpiggybank.web import outlet, wsapi
 from tests.feed_machine import FeedMachine
-
-
-@attrs.define(eq=False)
-class WatchedStore(SQLiteStore):
-    """A store in a file that knows whether its threads have something to do."""
-
-    busy: int = 0
-
-    def _in_thread(self, *args: Any) -> Deferred[Any]:
-        def done(result: Any) -> Any:
-            self.busy -= 1
-            return result
-
-        self.busy += 1
-        return super()._in_thread(*args).addBoth(done)
+from tests.feed_stores import LazyMemoryStore, LazySQLiteStore, LazyStore
 
 
 class MemoryMachine(FeedMachine):
     """The bank's store is in memory, and outlives a restart."""
 
-    def opened(self, before: IEventBank | None) -> IEventBank:
+    def opened(self, before: LazyStore | None) -> LazyStore:
         """The same store."""
-        return before or MemoryStore()
+        return before or LazyMemoryStore()
 
 
 class SQLiteMachine(FeedMachine):
@@ -52,11 +33,11 @@ class SQLiteMachine(FeedMachine):
         self.folder = TemporaryDirectory()
         super().__init__()
 
-    def opened(self, before: IEventBank | None) -> IEventBank:
+    def opened(self, before: LazyStore | None) -> LazyStore:
         """Another store in the same file."""
         if before is not None:
             pytest_twisted.blockon(before.close())
-        store = WatchedStore(reactor, f"{self.folder.name}/bank.sqlite3")
+        store = LazySQLiteStore(reactor, f"{self.folder.name}/bank.sqlite3")
         pytest_twisted.blockon(store.open())
         return store
 
