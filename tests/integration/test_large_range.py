@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pytest_twisted import ensureDeferred
 
 from kpiggybank.sample import SignIns
+from tests.integration.costs import forget_peak, memory, needs_proc
 from tests.integration.daemon import EVENTS, Daemon, ask, connect, get
 
 #: About 24 MB of events, sent in posts below the limit of a body.
@@ -19,21 +18,7 @@ POSTS, EVENTS_A_POST = 5, 10_000
 MEMORY_KIB = 12 * 1024
 
 
-def memory(daemon: Daemon, what: str) -> int:
-    """The daemon's memory now ("VmRSS"), or at its peak ("VmHWM"), in KiB."""
-    transport: Any = daemon.transport
-    status = Path(f"/proc/{transport.pid}/status").read_text()
-    (size,) = re.findall(rf"^{what}:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(size)
-
-
-def forget_peak(daemon: Daemon) -> None:
-    """Let the peak begin anew."""
-    transport: Any = daemon.transport
-    Path(f"/proc/{transport.pid}/clear_refs").write_text("5")
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@needs_proc
 @ensureDeferred
 async def test_large_range_costs_constant_memory(tmp_path: Path) -> None:
     """Ranges are streamed: neither their size nor a slow reader costs memory."""

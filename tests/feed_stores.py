@@ -1,0 +1,93 @@
+"""Stores whose reads of changes come as late as a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from kpiggybank.events import Change
+from kpiggybank.stores.memory import MemoryStore
+from kpiggybank.stores.sqlite import SQLiteStore
+
+
+@attrs.define(eq=False)
+class Latecomers:
+    """Answers that wait until they are let go."""
+
+    _waiting: list[Deferred[None]] = attrs.field(factory=list)
+
+    def delay(self, answer: Deferred[Any]) -> Deferred[Any]:
+        """The same answer, but later."""
+        return answer.addBoth(self._keep)
+
+    def _keep(self, result: Any) -> Deferred[Any]:
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting.addCallback(lambda _: result)
+
+    def let_go(self) -> bool:
+        """Let all answers go that wait; tells whether there were any."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+        return bool(waiting)
+
+
+@attrs.define(eq=False)
+class LazyMemoryStore(MemoryStore):
+    """In memory.
+
+    Attributes:
+        lazy: whether what is read of changes waits for `let_go`.
+        busy: nothing ever is.
+    """
+
+    lazy: bool = False
+    busy: int = 0
+    _late: Latecomers = attrs.field(factory=Latecomers)
+
+    def changes(self, since: str, limit: int) -> Deferred[Sequence[Change]]:
+        """What changed, perhaps late."""
+        changes = MemoryStore.changes(self, since, limit)
+        return self._late.delay(changes) if self.lazy else changes
+
+    def let_go(self) -> bool:
+        """Let go what waits; tells whether there was anything."""
+        return self._late.let_go()
+
+
+@attrs.define(eq=False)
+class LazySQLiteStore(SQLiteStore):
+    """In a file.
+
+    Attributes:
+        lazy: whether what is read of changes waits for `let_go`.
+        busy: how many of its threads have something to do.
+    """
+
+    lazy: bool = False
+    busy: int = 0
+    _late: Latecomers = attrs.field(factory=Latecomers)
+
+    def changes(self, since: str, limit: int) -> Deferred[Sequence[Change]]:
+        """What changed, perhaps late."""
+        changes = SQLiteStore.changes(self, since, limit)
+        return self._late.delay(changes) if self.lazy else changes
+
+    def let_go(self) -> bool:
+        """Let go what waits; tells whether there was anything."""
+        return self._late.let_go()
+
+    def _in_thread(self, *args: Any) -> Deferred[Any]:
+        def done(result: Any) -> Any:
+            self.busy -= 1
+            return result
+
+        self.busy += 1
+        return SQLiteStore._in_thread(self, *args).addBoth(done)
+
+
+LazyStore = LazyMemoryStore | LazySQLiteStore
