@@ -162,7 +162,7 @@ def makeService(options: Options) -> BankService:
     config = options.config
     try:
         endpoint = serverFromString(reactor, config.endpoint)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, LookupError, OSError) as error:
         _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
     try:
         store = open_store(config, reactor)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPResponse
@@ -33,6 +34,9 @@ TWIST = (str(COMMANDS / "twist"), "--log-format=text")
 
 #: For every wait here, however busy the machine is.
 DEADLINE_SECONDS = 30.0
+
+#: The endpoint that takes the first socket of those handed over.
+ADOPTED = "systemd:domain=INET:index=0"
 
 EVENTS = "/wsapi/interaction_data"
 
@@ -77,12 +81,15 @@ class Daemon(ProcessProtocol):
         options: of the plugin.
         environ: settings; those of this process don't reach it. PORT is 0 unless told.
         runner: the command that runs the plugin.
+        listener: a socket that listens already, as systemd hands one over: it takes connections
+            while no daemon runs, and keeps its port for the next one.
     """
 
     folder: Path
     options: Sequence[str] = ()
     environ: Mapping[str, str] = attrs.field(factory=dict)
     runner: Sequence[str] = TWISTD
+    listener: socket.socket | None = None
     #: The exit status, or minus the signal that killed it; None while it lives.
     status: int | None = attrs.field(default=None, init=False)
     _output: dict[int, bytearray] = attrs.field(
@@ -97,7 +104,14 @@ class Daemon(ProcessProtocol):
         ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PORT": "0"}
         command = [*self.runner, "kpiggybank", *self.options]
         environ = own | ours | dict(self.environ)
-        reactor.spawnProcess(self, command[0], command, environ, str(self.folder))
+        channels: dict[int, str | int] = {0: "w", 1: "r", 2: "r"}
+        if self.listener is not None:
+            channels[3] = self.listener.fileno()
+            command = ["/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh", *command]
+            environ |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http", "LISTEN": ADOPTED}
+        reactor.spawnProcess(
+            self, command[0], command, environ, str(self.folder), childFDs=channels
+        )
         return self
 
     async def __aenter__(self) -> Self:

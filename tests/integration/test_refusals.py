@@ -10,7 +10,7 @@ import apsw
 import pytest
 import pytest_twisted
 
-from tests.integration.daemon import EVENTS, TWIST, TWISTD, Daemon, ask, get, post
+from tests.integration.daemon import ADOPTED, EVENTS, TWIST, TWISTD, Daemon, ask, get, post
 
 SQLITE = {"DB_BACKEND": "sqlite"}
 MEMORY = {"DB_BACKEND": "memory"}
@@ -62,6 +62,7 @@ async def refusal(
         ({}, ("--listen", "tcp:abc"), ("LISTEN", "Twisted endpoint", "'tcp:abc'")),
         ({}, ("--listen", "tcp:1:2:3:4"), ("LISTEN", "Twisted endpoint", "'tcp:1:2:3:4'")),
         ({"LISTEN": "tcp6"}, (), ("LISTEN", "Twisted endpoint", "'tcp6'")),
+        ({"LISTEN": ADOPTED}, (), ("LISTEN", "Twisted endpoint", ADOPTED)),
     ],
     ids=str,
 )
