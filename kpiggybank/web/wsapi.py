@@ -111,14 +111,14 @@ class WsApi:
         if request.method == b"HEAD":
             return None
         with self._outlet(request) as outlet:
-            comma = form.head
+            before = form.head
             while piece.after is not None:
                 # The store is busy with the next piece while this one is written.
                 following = self._bank.read(span, attrs.evolve(page, after=piece.after))
                 try:
                     if piece.events:
-                        await outlet.write(comma + form.write(piece.events))
-                        comma = form.comma
+                        await outlet.write(before + form.write(piece.events))
+                        before = form.comma
                     else:
                         await deferLater(self._clock, 0)  # a store in memory answers at once
                 except BaseException:
@@ -126,11 +126,9 @@ class WsApi:
                     following.cancel()
                     raise
                 piece = await following
-            if piece.events:
-                await outlet.write(comma + form.write(piece.events))
-            elif comma is form.head:
-                await outlet.write(form.head)
-            await outlet.write(form.tail)
+            if not piece.events and before is form.comma:
+                before = b""
+            await outlet.write(before + form.write(piece.events) + form.tail)
         return None
 
     def _outlet(self, request: Request) -> Outlet:
