@@ -74,12 +74,23 @@ class FeedMachine(RuleBasedStateMachine):
         """What is read from now on comes late, or at once."""
         self.store.lazy = lazy
 
-    @rule(value=VALUES, keyed=st.booleans(), haste=HASTE)
-    def post(self, value: Any, keyed: bool, haste: bool) -> None:
-        """New events come."""
-        self.posts += 1
-        self._post(value, f"key-{self.posts}" if keyed else None)
+    @rule(values=st.lists(VALUES, min_size=1, max_size=3), keyed=st.booleans(), haste=HASTE)
+    def post(self, values: list[Any], keyed: bool, haste: bool) -> None:
+        """New events come, and do not wait for each other."""
+        for value in values:
+            self.posts += 1
+            self._post(value, f"key-{self.posts}" if keyed else None)
+            self.door.haste = True
         self._end_rule(haste)
+
+    @rule(value=DOCS, lazy=st.booleans())
+    def post_under_a_ring(self, value: Any, lazy: bool) -> None:
+        """An event comes while readers are being told of another one."""
+        self.settle()
+        self.store.lazy, self.door.haste = lazy, True
+        for _ in range(2):
+            self._post(value, None)
+        self.settle()
 
     @precondition(lambda self: self.model.keys)
     @rule(which=CHOICE, haste=HASTE)

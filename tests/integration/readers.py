@@ -161,24 +161,21 @@ class StreamReader(Protocol):
 
 
 async def readers(daemon: Daemon, queries: Iterable[str]) -> list[StreamReader]:
-    """A reader for each query, of which the daemon need not have noticed anything yet."""
+    """A reader for each query, `CONNECTED_AT_ONCE` at the most; none need be noticed by now."""
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", daemon.port, timeout=DEADLINE_SECONDS)
-    waiting = list(queries)
-    made: list[StreamReader] = []
-    while waiting:
-        some, waiting = waiting[:CONNECTED_AT_ONCE], waiting[CONNECTED_AT_ONCE:]
-        connected = [connectProtocol(endpoint, StreamReader(query)) for query in some]
-        made += await gatherResults(connected, consumeErrors=True)
-        for _ in range(3):
-            await pause(0)
+    connected = [connectProtocol(endpoint, StreamReader(query)) for query in queries]
+    made: list[StreamReader] = await gatherResults(connected, consumeErrors=True)
     return made
 
 
 async def following(daemon: Daemon, *queries: str) -> list[StreamReader]:
     """A reader for each query, from which nothing that is stored from now on is hidden."""
-    made = await readers(daemon, queries)
-    for reader in made:
-        await reader.opened()
+    made: list[StreamReader] = []
+    for start in range(0, len(queries), CONNECTED_AT_ONCE):
+        some = await readers(daemon, queries[start : start + CONNECTED_AT_ONCE])
+        for reader in some:
+            await reader.opened()
+        made += some
     return made
 
 

@@ -67,7 +67,6 @@ async def test_followers_that_read_nothing_cost_little(tmp_path: Path) -> None:
             for reader in still:
                 reader.pause()
         cost = memory(daemon, "VmHWM") - without
-        print(f"\n{without=} {cost=} each={cost / FOLLOWERS} rss={memory(daemon, 'VmRSS')}")
         assert cost <= FOLLOWERS * MEMORY_KIB
         for reader in still:
             assert reader.numbers == []
