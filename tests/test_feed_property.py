@@ -11,8 +11,7 @@ from hypothesis import settings
 from twisted.internet import reactor
 
 from kpiggybank import bank, feed, pieces
-from kpiggybank.stores import pieces as store_pieces
-from kpiggybank.stores import ring
+from kpiggybank.stores import bounds, ring
 from kpiggybank.web import outlet, wsapi
 from tests.feed_machine import FeedMachine
 from tests.feed_stores import LazyMemoryStore, LazySQLiteStore, LazyStore
@@ -61,9 +60,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         (pieces, "SHELF_PIECES", 3),
         (ring, "RING_BYTES", 3000),
         (ring, "RING_CHANGES", 9),
-        (store_pieces, "CHANGES_BYTES", 600),
-        (store_pieces, "PAGE_BYTES", 1200),
-        (store_pieces, "PASSED_OVER", 2),
+        (bounds, "CHANGES_BYTES", 600),
+        (bounds, "PAGE_BYTES", 1200),
+        (bounds, "PASSED_OVER", 2),
         (wsapi, "EVENTS_AT_ONCE", 3),
     ):
         monkeypatch.setattr(module, name, size)

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from kpiggybank.events import Change, Event, EventPage, Page, Range, sortable
 from kpiggybank.interfaces import ForgottenCursor, IEventBank, StoreUnavailable
 from kpiggybank.sample import SignIns
-from kpiggybank.stores.pieces import Basket, piece_of
+from kpiggybank.stores.bounds import Basket, piece_of
 from kpiggybank.stores.sequence import Sequence
 
 #: Made-up events, all of the last 90 days before the store was made.

@@ -26,7 +26,7 @@ from kpiggybank.interfaces import (
     IEventBank,
     StoreUnavailable,
 )
-from kpiggybank.stores.pieces import Basket, piece_of
+from kpiggybank.stores.bounds import Basket, piece_of
 from kpiggybank.stores.sequence import Sequence
 
 _Key = tuple[Number, int]

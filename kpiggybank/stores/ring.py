@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from kpiggybank.events import Change
-from kpiggybank.stores.pieces import piece_of
+from kpiggybank.stores.bounds import piece_of
 
 #: Changes and bytes of JSON that a ring keeps, at the most; a last change that is larger stays.
 RING_CHANGES = 20_000

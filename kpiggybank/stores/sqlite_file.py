@@ -25,7 +25,7 @@ from kpiggybank.events import (
     sortable,
 )
 from kpiggybank.interfaces import EventNotFound, IdConflict, StoreUnavailable
-from kpiggybank.stores.pieces import Basket, piece_of
+from kpiggybank.stores.bounds import Basket, piece_of
 from kpiggybank.stores.sequence import Sequence
 
 _COLUMNS = "SELECT seq, id, timestamp, CAST(json AS BLOB) FROM event WHERE "

@@ -13,12 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from kpiggybank.events import Change, Event
 from kpiggybank.interfaces import CHANGES_BYTES
+from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.couchdb.changes import Row
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.listener import Listener
 from kpiggybank.stores.couchdb.memory import Memory, number_of
 from kpiggybank.stores.couchdb.server import AnswerTooLarge, Server
-from kpiggybank.stores.pieces import piece_of
 from kpiggybank.stores.ring import Ring
 
 #: So many of the documents that are there at the start are remembered as told.

@@ -18,6 +18,7 @@ import msgspec
 
 from kpiggybank.events import Event, EventPage, Page, Range
 from kpiggybank.interfaces import PASSED_OVER
+from kpiggybank.stores.bounds import Basket
 from kpiggybank.stores.couchdb.cursors import Seal
 from kpiggybank.stores.couchdb.documents import (
     Moment,
@@ -30,7 +31,6 @@ from kpiggybank.stores.couchdb.documents import (
 )
 from kpiggybank.stores.couchdb.server import AnswerTooLarge, Server, encode
 from kpiggybank.stores.couchdb.setup import BY_TIME
-from kpiggybank.stores.pieces import Basket
 
 #: Documents that are fetched by id at once.
 FETCHED_AT_ONCE = 500
