@@ -257,6 +257,9 @@ class FeedMachine(RuleBasedStateMachine):
         self.door.haste = False
         self.door.flush()
         while self.store.busy or reactor.getDelayedCalls() or self.store.let_go():
+            if self.store.busy:
+                # Rather than to turn and turn: others need the processor while the disk works.
+                pytest_twisted.blockon(self.store.answered())
             turn()
             self.door.flush()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from kpiggybank.events import Change
 from kpiggybank.stores.memory import MemoryStore
@@ -58,6 +58,10 @@ class LazyMemoryStore(MemoryStore):
         """Let go what waits; tells whether there was anything."""
         return self._late.let_go()
 
+    def answered(self) -> Deferred[None]:
+        """Fire at once, as it has no threads."""
+        return succeed(None)
+
 
 @attrs.define(eq=False)
 class LazySQLiteStore(SQLiteStore):
@@ -71,6 +75,7 @@ class LazySQLiteStore(SQLiteStore):
     lazy: bool = False
     busy: int = 0
     _late: Latecomers = attrs.field(factory=Latecomers)
+    _answered: Deferred[None] = attrs.field(factory=Deferred)
 
     def changes(self, since: str, limit: int) -> Deferred[Sequence[Change]]:
         """What changed, perhaps late."""
@@ -81,9 +86,15 @@ class LazySQLiteStore(SQLiteStore):
         """Let go what waits; tells whether there was anything."""
         return self._late.let_go()
 
+    def answered(self) -> Deferred[None]:
+        """Fire when the next of its threads is done."""
+        return self._answered
+
     def _in_thread(self, *args: Any) -> Deferred[Any]:
         def done(result: Any) -> Any:
             self.busy -= 1
+            answered, self._answered = self._answered, Deferred()
+            answered.callback(None)
             return result
 
         self.busy += 1
