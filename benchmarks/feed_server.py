@@ -25,6 +25,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from kpiggybank.bank import Bank
 from kpiggybank.events import Event
+from kpiggybank.feed import Bell
 from kpiggybank.sample import SignIns
 from kpiggybank.stores.dummy import DummyStore
 from kpiggybank.web.site import BankSite
@@ -92,12 +93,15 @@ class Banked(Resource):
         """Store all of them."""
         source = (Event(f"{number:028x}", 0, json) for number, json in enumerate(events()))
         feed = self.bank._feed
+        told = Bell()
+        feed.join(told)  # it is the last to be rung
         for _ in range(changes // together):
+            told.muffle()
             for _ in range(together):
                 self.store.append([next(source)])
                 feed.ring()
-            while not feed.idle:
-                await deferLater(self.reactor, 0)
+            await told.wait()
+        feed.leave(told)
 
 
 async def main(reactor: Any, kind: str) -> None:

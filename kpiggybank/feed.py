@@ -104,11 +104,6 @@ class Feed:
         """Whether followers shall say good-bye."""
         return self._ended
 
-    @property
-    def idle(self) -> bool:
-        """Whether every follower has been told that there is more, if there is."""
-        return self._round is None
-
     def __len__(self) -> int:
         """How many follow."""
         return len(self._bells)
