@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pytest_twisted import ensureDeferred
 from kpiggybank.sample import SignIns
 from tests.integration.costs import forget_peak, memory, needs_proc
 from tests.integration.daemon import EVENTS, Daemon, ask, connect, get
+from tests.integration.readers import save
 
 #: About 24 MB of events, sent in posts below the limit of a body.
 POSTS, EVENTS_A_POST = 5, 10_000
@@ -25,15 +25,7 @@ async def test_large_range_costs_constant_memory(tmp_path: Path) -> None:
     made_up = SignIns(seed=5)
     async with Daemon(tmp_path, environ={"DB_BACKEND": "sqlite"}) as daemon:
         for _ in range(POSTS):
-            body = "\n".join(map(json.dumps, made_up.take(EVENTS_A_POST))).encode()
-            wire = await connect(daemon.port)
-            transport: Any = wire.transport
-            transport.write(
-                f"POST {EVENTS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
-                f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-                + body
-            )
-            assert (await wire.answer()).status == 201
+            await save(daemon, made_up.take(EVENTS_A_POST))
         before = memory(daemon, "VmRSS")
         forget_peak(daemon)
 
