@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
+from sys import getsizeof
 from typing import Any, TypeVar
 
 import attrs
@@ -17,6 +19,13 @@ SHELF_PIECES = 32
 SHELF_BYTES = 2 * 2**20
 
 
+#: What was made of a piece may take so many times the bytes of its JSON, and so many more; and be
+#: so many things.
+MADE_TIMES = 4
+MADE_BYTES = 16 * 2**10
+MADE_MOST = 64
+
+
 @attrs.define(eq=False)
 class Piece:
     """Some changes one after the other, shared by all followers that stand before them.
@@ -25,30 +34,40 @@ class Piece:
         changes: may be none.
         cursor: the place after them, and after those that were left out.
         reset: why there is a gap before this piece, None where there is none.
-        size: bytes of the JSON of its events.
     """
 
     changes: Sequence[Change]
     cursor: str
     reset: str | None = None
-    size: int = attrs.field(init=False)
+    #: The piece that this one was sifted from, and by which conditions.
+    _sifted: tuple[Piece, Where] | None = None
     _made: dict[Hashable, Any] = attrs.field(factory=dict, init=False, repr=False)
+    _made_bytes: int = attrs.field(default=0, init=False, repr=False)
 
-    @size.default
-    def _sum(self) -> int:
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the JSON of its events."""
         return sum([len(change.event.json) for change in self.changes])
 
     def made(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` returns; it is called once, and then what it made is kept under this key."""
+        """What `make` returns; it is kept under this key, unless too much was made since."""
+        if self._sifted is not None:
+            # All that is made of a piece is counted together.
+            whole, where = self._sifted
+            return whole.made((where, key), make)
         try:
             made: T = self._made[key]
         except KeyError:
-            made = self._made[key] = make()
+            made = make()
+            self._keep(key, made)
         return made
 
     def only(self, where: Where) -> Piece:
         """The same piece without the changes that are not wanted."""
-        return self.made(where, lambda: self._sifted(where)) if where else self
+        if not where:
+            return self
+        wanted = self.made(where, lambda: self._those(where))
+        return Piece(wanted, self.cursor, sifted=(self, where))
 
     def first(self, count: int) -> Piece:
         """The beginning of the piece, with at least one change; this very one if it is all."""
@@ -64,9 +83,16 @@ class Piece:
                 return self.first(count)
         return self
 
-    def _sifted(self, where: Where) -> Piece:
-        wanted = [change for change in self.changes if where.holds(change.event.json)]
-        return Piece(wanted, self.cursor)
+    def _those(self, where: Where) -> Sequence[Change]:
+        return [change for change in self.changes if where.holds(change.event.json)]
+
+    def _keep(self, key: Hashable, made: object) -> None:
+        # There are as many conditions as clients can think of.
+        self._made_bytes += getsizeof(made)
+        too_many = self._made_bytes > MADE_TIMES * self.size + MADE_BYTES
+        if too_many or len(self._made) == MADE_MOST:
+            self._made, self._made_bytes = {}, getsizeof(made)
+        self._made[key] = made
 
 
 @attrs.define(eq=False)

@@ -158,7 +158,7 @@ def test_where(stage: Stage) -> None:
     stage.deposit(6, kind="a")
     assert [ear.times for ear in ears] == [[1, 3, 4, 5]] * 2
     assert other.times == list(range(7))
-    assert ears[0].pieces[-1] is ears[1].pieces[-1]
+    assert ears[0].pieces[-1].changes is ears[1].pieces[-1].changes
 
 
 def test_where_in_a_long_past(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any, cast
 
 import attrs
@@ -189,6 +190,36 @@ async def test_cut_off() -> None:
     assert not streaming.server.site.connections
     lines = [event for event in logged if "took nothing" in str(event.get("reason"))]
     assert [event["log_level"] for event in lines] == [LogLevel.info]
+    streaming.client.resume()
+    await streaming.client.until_lost()
+    await streaming.server.stop()
+
+
+@ensureDeferred
+async def test_slow_is_not_still() -> None:
+    """A reader that takes a little now and then stays, however long it needs for all of it."""
+    streaming = await Streaming.begin()
+    client: Any = streaming.client.transport
+    client.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 2**10)
+    streaming.client.pause()
+    while not streaming.transport.producerPaused:
+        await streaming.save("x" * 100_000)
+        await turn()
+    clock = streaming.server.door.clock
+    for _ in range(3):
+        clock.advance(STALL_SECONDS - 1)
+        taken = len(streaming.client.received)
+        streaming.client.resume()
+        while len(streaming.client.received) < taken + 100_000:
+            await turn()
+        streaming.client.pause()
+        await settle()
+        assert streaming.transport.producerPaused
+        clock.advance(1)
+        assert len(streaming.server.door.feed) == 1
+    clock.advance(STALL_SECONDS)
+    await settle()
+    assert len(streaming.server.door.feed) == 0
     streaming.client.resume()
     await streaming.client.until_lost()
     await streaming.server.stop()

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kpiggybank.events import Change
-from kpiggybank.pieces import SHELF_BYTES, SHELF_PIECES, Piece, Shelf
+from kpiggybank.pieces import (
+    MADE_BYTES,
+    MADE_MOST,
+    MADE_TIMES,
+    SHELF_BYTES,
+    SHELF_PIECES,
+    Piece,
+    Shelf,
+)
 from tests.feed_contract import event
 from tests.followers import conditions
 
@@ -33,8 +43,30 @@ def test_only() -> None:
     wanted = conditions("timestamp:2")
     assert numbers(piece.only(wanted)) == ["2"]
     assert piece.only(wanted).cursor == "3"
-    assert piece.only(conditions("timestamp:2")) is piece.only(wanted)
+    assert piece.only(conditions("timestamp:2")).changes is piece.only(wanted).changes
     assert piece.only(conditions()) is piece
+
+
+def test_made_of_what_is_wanted() -> None:
+    """What was made of the wanted changes is shared by those who want the same, and no others."""
+    piece = piece_of(1, 2, 3)
+    wanted, other = conditions("timestamp:2"), conditions("timestamp:3")
+    made = piece.only(wanted).made("key", object)
+    assert piece.only(wanted).made("key", object) is made
+    assert piece.only(other).made("key", object) is not made
+    assert piece.made("key", object) is not made
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_made_is_bounded(size: int) -> None:
+    """However many things are wanted, what was made for them takes a bounded room."""
+    piece = piece_of(1, 2, 3, size=size)
+    for number in range(10 * MADE_MOST):
+        sifted = piece.only(conditions(f"timestamp:{number % 4}", f"text:{number}"))
+        assert sifted.made("key", lambda: b"x" * 1000) == b"x" * 1000
+        kept = [made for made in piece._made.values() if isinstance(made, bytes)]
+        assert sum(map(len, kept)) <= MADE_TIMES * piece.size + MADE_BYTES
+        assert len(piece._made) <= MADE_MOST
 
 
 def test_first() -> None:

@@ -149,6 +149,7 @@ def test_heartbeat_of_ones_own() -> None:
         "limit=9999999999",
         "feed=longpoll",
         "feed=",
+        "format=",
         "format=json",
         "format=rows",
         "where=x",

@@ -82,6 +82,8 @@ def test_head() -> None:
     [
         ("text/event-stream", "", SSE),
         ("text/event-stream, */*;q=0.1", "", SSE),
+        ("text/event-stream, */*", "", SSE),
+        ("text/event-stream, application/x-ndjson", "", NDJSON),
         ("*/*", "", NDJSON),
         ("text/html, */*;q=0.8", "", NDJSON),
         ("application/x-ndjson, text/event-stream;q=0.5", "", NDJSON),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from types import TracebackType
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import attrs
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
+
+T = TypeVar("T")
 
 #: Bytes that are given to the transport at once.
 SLICE_BYTES = 256 * 2**10
@@ -32,13 +36,15 @@ class Outlet:
         request: a `twisted.web.server.Request` whose head is set and not yet written. Nobody else
             may write to it.
         clock: counts the patience.
-        patience: seconds in which a reader must take something of what waits for it.
+        patience: seconds after which a reader that has taken nothing of what waits is given up.
     """
 
     _request: Any
     _clock: IReactorTime
     _patience: float
     _paused: Deferred[None] | None = attrs.field(default=None, init=False)
+    _timer: IDelayedCall | None = attrs.field(default=None, init=False)
+    _unread: object = attrs.field(default=None, init=False)
 
     def __enter__(self) -> Outlet:
         self._request.registerProducer(self, True)
@@ -99,10 +105,37 @@ class Outlet:
             transport.write(framed[sent:])
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
-        return paused.addTimeout(self._patience, self._clock, self._stalled)
+        self._unread = self._backlog()
+        self._timer = self._clock.callLater(self._patience, self._look, paused)
+        return paused.addBoth(self._look_no_more)
 
-    def _stalled(self, result: object, seconds: float) -> NoReturn:
-        raise Stalled(f"its reader took nothing for {seconds:g} seconds")
+    def _look(self, paused: Deferred[None]) -> None:
+        unread, self._unread = self._unread, self._backlog()
+        if self._unread != unread:
+            self._timer = self._clock.callLater(self._patience, self._look, paused)
+        else:
+            self._paused = None
+            text = f"its reader took nothing for {self._patience:g} seconds"
+            paused.errback(Stalled(text))
+
+    def _look_no_more(self, result: T) -> T:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        return result
+
+    def _backlog(self) -> object:
+        """What waits for the reader, in the transport and in the kernel, as far as that is known.
+
+        The transport resumes only when all that it has is with the kernel, and the kernel takes
+        more only when a good part of its own is read: a slow reader may need longer for that than
+        a patience lasts.
+        """
+        transport = self._request.transport
+        try:
+            kernel = ioctl(transport.fileno(), TIOCOUTQ, bytes(4))
+        except (AttributeError, OSError):
+            return None
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen, kernel
 
     def pauseProducing(self) -> None:
         """Make the next `write` wait; called by the transport when its buffer is full."""

@@ -26,7 +26,7 @@ from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
-from kpiggybank.web.streams import EVENT_STREAM, STREAM_FORMATS, StreamFormat, StreamWriter
+from kpiggybank.web.streams import LINES, STREAM_FORMATS, StreamFormat, StreamWriter
 
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
 CURSOR_HEADER = b"KPIggyBank-Cursor"
@@ -212,21 +212,22 @@ def _reader(request: Request) -> Callable[[bytes], Deposit]:
 def _since(request: Request, query: Query) -> str:
     """Where a stream shall begin."""
     # A browser that lost a stream asks for the same URL again, and tells by this where it was.
-    last = request.getHeader(b"last-event-id")
-    if not last:
+    last = request.requestHeaders.getRawHeaders(b"last-event-id", ())
+    if not any(last):
         since = query.text("since")
         return NOW if since is None else since
     try:
-        return last.decode()
-    except UnicodeDecodeError:
-        raise BadQuery("'Last-Event-ID' is not UTF-8") from None
+        (cursor,) = last
+        return cursor.decode()
+    except ValueError:
+        raise BadQuery("'Last-Event-ID' is given more than once, or is not UTF-8") from None
 
 
 def _stream_format(request: Request, query: Query) -> StreamFormat:
     """How a stream shall be written."""
-    name = query.choice("format", "", *STREAM_FORMATS)
-    if not name:
-        accepted = parse_accept_header(request.getHeader("accept"), MIMEAccept)
-        browser = accepted.quality(EVENT_STREAM.decode()) > accepted.quality(NDJSON.decode())
-        name = "sse" if browser else "ndjson"
-    return STREAM_FORMATS[name]
+    if query.text("format") is not None:
+        return STREAM_FORMATS[query.choice("format", *STREAM_FORMATS)]
+    accepted = parse_accept_header(request.getHeader("accept"), MIMEAccept)
+    by_type = {form.content_type.decode(): form for form in STREAM_FORMATS.values()}
+    # Of what a client likes as much, the first of ours, unless it names another one.
+    return by_type[accepted.best_match(by_type, LINES.content_type.decode())]
