@@ -18,7 +18,6 @@ T = TypeVar("T")
 SHELF_PIECES = 32
 SHELF_BYTES = 2 * 2**20
 
-
 #: What was made of a piece may take so many times the bytes of its JSON, and so many more; and be
 #: so many things.
 MADE_TIMES = 4
