@@ -9,6 +9,9 @@ from typing import Any
 import attrs
 from twisted.internet.endpoints import quoteStringArgument
 
+#: Connections that wait in the kernel: after a restart all followers come back at once.
+BACKLOG = 1000
+
 
 class ConfigError(ValueError):
     """A setting cannot be used; the text is one line that names it and what it accepts."""
@@ -232,4 +235,6 @@ class Config:
     @property
     def endpoint(self) -> str:
         """Where to listen, as a Twisted endpoint string."""
-        return self.listen or f"tcp:{self.port}:interface={quoteStringArgument(self.host)}"
+        if self.listen:
+            return self.listen
+        return f"tcp:{self.port}:interface={quoteStringArgument(self.host)}:backlog={BACKLOG}"

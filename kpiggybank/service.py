@@ -30,6 +30,9 @@ from kpiggybank.web.wsapi import WsApi
 #: How long a stop waits for requests that have begun and for followers that read slowly.
 STOP_SECONDS = 20.0
 
+#: Turns of the reactor that a stop leaves for connections which the kernel has made.
+ACCEPTING_TURNS = 12
+
 EXAMPLE = """curl -d 'data={"type": "hello", "timestamp": 1}'"""
 
 
@@ -135,8 +138,8 @@ class BankService(Service):
             await self._started
         if self._port is not None:
             # The kernel has made connections that would be reset. Twisted accepts one in a turn,
-            # then 20 more each turn: so many turns are enough for its backlog of 50.
-            for _ in range(5):
+            # then 20 more each turn: so many turns are enough for `BACKLOG`.
+            for _ in range(ACCEPTING_TURNS):
                 await deferLater(self._reactor, 0)
             await maybeDeferred(self._port.stopListening)
         self._bank.end_feed()

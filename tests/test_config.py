@@ -104,8 +104,8 @@ def test_data_dir(environ: dict[str, str], folder: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "endpoint"),
     [
-        ({}, "tcp:3000:interface=127.0.0.1"),
-        ({"HOST": "::1", "PORT": "0"}, r"tcp:0:interface=\:\:1"),
+        ({}, "tcp:3000:interface=127.0.0.1:backlog=1000"),
+        ({"HOST": "::1", "PORT": "0"}, r"tcp:0:interface=\:\:1:backlog=1000"),
         ({"LISTEN": "unix:/run/kpi.sock", "PORT": "80"}, "unix:/run/kpi.sock"),
     ],
 )

@@ -21,6 +21,8 @@ MEMORY = {"DB_BACKEND": "memory"}
 
 #: Fewer than the connections that wait in the kernel until Twisted accepts them.
 REQUESTS = 40
+#: Nearly as many connections as wait there.
+CROWD = 900
 #: As many as the sign-in server sends at once.
 EVENTS_IN_ONE = 20
 
@@ -127,6 +129,24 @@ async def test_unread_requests_are_answered(used: bool, tmp_path: Path) -> None:
         daemon.signal("TERM")
         daemon.signal("CONT")
         await acknowledged(wires, sent)
+        assert await daemon.ended() == 0
+        assert_clean(daemon)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crowd_that_came_at_once_is_answered(tmp_path: Path) -> None:
+    """All that come back together after a restart are in the kernel at once, and lose nothing."""
+    ping = PING.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        await connections_in_use(daemon, 1)
+        daemon.signal("STOP")
+        wires = await connections(daemon, CROWD)
+        for wire in wires:
+            wire.send(ping)
+        daemon.signal("TERM")
+        daemon.signal("CONT")
+        for wire in wires:
+            assert (await wire.answer()).body == b"pong"
         assert await daemon.ended() == 0
         assert_clean(daemon)
 
