@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 
@@ -174,7 +174,11 @@ class Follower:
                 return False
             if not piece.changes:
                 return True
-            self._pass(self._wanted(piece))
+            try:
+                self._pass(self._wanted(piece))
+            except Exception:
+                # Whatever it is, `tell` fails with it: it must not end the round of all the others.
+                self._pause = fail()
             if self._pause is not None:
                 return False
         return False

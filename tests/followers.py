@@ -38,12 +38,14 @@ class Ear:
         silences: the places of the silences.
         full: whether it wants to be waited for after each piece.
         pause: what is waited for.
+        error: what it fails with.
     """
 
     pieces: list[Piece] = attrs.field(factory=list)
     silences: list[str] = attrs.field(factory=list)
     full: bool = False
     pause: Deferred[None] | None = None
+    error: Exception | None = None
 
     @property
     def times(self) -> list[float]:
@@ -53,6 +55,8 @@ class Ear:
     def take(self, piece: Piece) -> Deferred[None] | None:
         """Keep a piece."""
         assert self.pause is None or self.pause.called, "it was not waited for"
+        if self.error is not None:
+            raise self.error
         self.pieces.append(piece)
         self.pause = Deferred() if self.full else None
         return self.pause

@@ -97,6 +97,18 @@ def test_slow_listener_catches_up_beyond_the_shelf(stage: Stage) -> None:
     assert slow.times == list(range(200))
 
 
+def test_listener_that_fails(stage: Stage) -> None:
+    """What goes wrong with one follower is its own end, and nobody else's."""
+    ears = [stage.follow()[1] for _ in range(3)]
+    ears[1].error = ZeroDivisionError()
+    stage.deposit(1)
+    stage.deposit(2)
+    assert [ear.times for ear in ears] == [[1, 2], [], [1, 2]]
+    with pytest.raises(ZeroDivisionError):
+        result_of(stage.told[1])
+    assert len(stage.feed) == 2
+
+
 def test_many_followers(stage: Stage) -> None:
     """A round in several turns leaves nobody out, also when more is stored meanwhile."""
     ears = [stage.follow()[1] for _ in range(2 * BELLS_AT_ONCE)]
