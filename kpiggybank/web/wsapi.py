@@ -172,6 +172,12 @@ class WsApi:
         """A sign of life."""
         return answer(request, b"pong", content_type=b"text/plain")
 
+    @app.route("/__heartbeat__", methods=["GET"])
+    async def heartbeat(self, request: Request) -> bytes:
+        """Whether the store works, after a round trip to it."""
+        await self._bank.last()
+        return answer(request, b'{"ok":true}')
+
     @app.handle_errors(Exception)
     def failed(self, request: Any, failure: Failure) -> Any:
         """The one border where failures become answers."""
