@@ -13,8 +13,8 @@ import msgspec
 from kpiggybank.events import Event
 from kpiggybank.mint import Mint
 from kpiggybank.sample import SignIns
-from kpiggybank.stores.sqlite_file import Append
-from kpiggybank.stores.sqlite_opening import open_file
+from kpiggybank.stores.sqlite.file import Append
+from kpiggybank.stores.sqlite.opening import open_file
 
 MILLION = 1_000_000
 HUNDRED_THOUSAND = 100_000

@@ -14,7 +14,7 @@ import time
 
 import apsw
 
-from kpiggybank.stores.sqlite_opening import open_file
+from kpiggybank.stores.sqlite.opening import open_file
 
 
 def main(core: str, source: str, target: str, batch: str) -> None:
