@@ -34,9 +34,9 @@ def beside_a_range(bench: Bench) -> Iterable[Row]:
     with bench.bank(bench.databases.million_more()) as bank:
         _paced(bank.port, posts)
         for _ in range(ROUNDS):
-            alone = _p99(_paced(bank.port, posts))
+            alone = _paced(bank.port, posts)
             with _reading(bench, bank.port):
-                row.add(Turn(_p99(_paced(bank.port, posts))), Turn(alone))
+                row.add(_paced(bank.port, posts), alone)
     return [row]
 
 
@@ -53,8 +53,8 @@ def _reading(bench: Bench, port: int) -> Iterator[None]:
             raise RuntimeError("next to nothing was read")
 
 
-def _paced(port: int, posts: Iterator[bytes]) -> list[float]:
-    """Milliseconds that each POST took since it was due, whether a connection was free or not."""
+def _paced(port: int, posts: Iterator[bytes]) -> Turn:
+    """What POSTs took since they were due, whether a connection was free then or not."""
     opened = {
         each.socket: each for each in (Connection(port, CREATED) for _ in range(PACED_CONNECTIONS))
     }
@@ -65,9 +65,12 @@ def _paced(port: int, posts: Iterator[bytes]) -> list[float]:
     count = round(PACED_SECONDS * POSTS_A_SECOND)
     coming = deque(started + number / POSTS_A_SECOND for number in range(count))
     found: list[float] = []
+    late: list[float] = []
     while len(found) < count:
         now = time.perf_counter()
         while coming and coming[0] <= now:
+            if free:
+                late.append((now - coming[0]) * 1000)
             waiting.append(coming.popleft())
         while waiting and free:
             connection = free.pop()
@@ -82,7 +85,7 @@ def _paced(port: int, posts: Iterator[bytes]) -> list[float]:
                 free.append(connection)
     for each in opened.values():
         each.close()
-    return found
+    return Turn(_p99(found), late_ms=_p99(late))
 
 
 def _p99(times: list[float]) -> float:
