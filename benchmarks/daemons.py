@@ -14,7 +14,7 @@ import attrs
 
 from benchmarks.connections import load
 from benchmarks.databases import DB_NAME, Databases
-from benchmarks.servers import BANK, cpu_seconds, server
+from benchmarks.servers import BANK, cpu_seconds, idle_seconds, server
 from benchmarks.table import Turn
 
 API = "/wsapi/interaction_data"
@@ -25,10 +25,11 @@ CONNECTIONS = 64
 
 @attrs.frozen
 class Process:
-    """A server: where it listens, and the number of its process."""
+    """A server: where it listens, the number of its process, and its core."""
 
     port: int
     pid: int
+    core: int
 
     def turn(
         self,
@@ -40,16 +41,10 @@ class Process:
         events: int = 1,
     ) -> Turn:
         """Put it under load: the arguments of `load`, and how many events are in each request."""
-        before = cpu_seconds(self.pid)
+        watch = Watch(self)
         answered = load(self.port, requests, expected, connections, seconds)
-        used = cpu_seconds(self.pid) - before
-        done = answered.answers * events
-        return Turn(
-            done / answered.seconds,
-            used / done * 1e6,
-            used / answered.seconds,
-            answered.cpu_seconds / answered.seconds,
-        )
+        turn = watch.turn(answered.answers * events, answered.seconds)
+        return attrs.evolve(turn, load=answered.cpu_seconds / answered.seconds)
 
     def memory(self, what: str) -> float:
         """Its memory now ("VmRSS") or at its peak ("VmHWM"), in MB."""
@@ -60,6 +55,27 @@ class Process:
     def forget_peak(self) -> None:
         """Let the peak begin anew."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+
+@attrs.define
+class Watch:
+    """Looks at what a server does from now on."""
+
+    _process: Process
+    _cpu: float = attrs.field(init=False)
+    _idle: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._cpu = cpu_seconds(self._process.pid)
+        self._idle = idle_seconds(self._process.core)
+
+    def turn(self, done: int, seconds: float) -> Turn:
+        """So many things were done since then."""
+        cpu = cpu_seconds(self._process.pid) - self._cpu
+        idle = idle_seconds(self._process.core) - self._idle
+        return Turn(
+            done / seconds, cpu / done * 1e6, idle / seconds, max(0, 1 - (cpu + idle) / seconds)
+        )
 
 
 @attrs.frozen
@@ -87,14 +103,14 @@ class Bench:
             "MODE": "prod",
         }
         with server(BANK, self.core, **settings) as (port, pid):
-            yield Process(port, pid)
+            yield Process(port, pid, self.core)
 
     @contextmanager
     def klein(self) -> Iterator[Process]:
         """The server that says "ok"."""
         command = [sys.executable, "-m", "benchmarks.ok_server"]
         with server(command, self.core) as (port, pid):
-            yield Process(port, pid)
+            yield Process(port, pid, self.core)
 
     def run(self, module: str, *arguments: object) -> subprocess.Popen[str]:
         """A program that talks through pipes."""

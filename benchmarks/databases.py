@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from functools import cached_property
@@ -56,7 +57,9 @@ class Databases:
     def million_more(self) -> Path:
         """A million events of its own for one who adds some."""
         folder = self.empty()
-        shutil.copy(database_in(self.million), folder)
+        copy = Path(shutil.copy(database_in(self.million), folder))
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())  # lest the disk be busy with it while something is measured
         return folder
 
     def hundred_thousand(self) -> Path:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryFile
 
 from benchmarks.connections import Connection
-from benchmarks.daemons import CREATED, Bench
+from benchmarks.daemons import CREATED, Bench, Process, Watch
 from benchmarks.read_rows import MILLION_PATH
 from benchmarks.servers import requests
 from benchmarks.table import AtMost, Row, Turn
@@ -32,11 +32,11 @@ def beside_a_range(bench: Bench) -> Iterable[Row]:
     row = Row(8, "POST p99 beside a range", "POST p99 alone", AtMost(3), "ms", digits=2)
     posts = itertools.cycle(requests())
     with bench.bank(bench.databases.million_more()) as bank:
-        _paced(bank.port, posts)
+        _paced(bank, posts)
         for _ in range(ROUNDS):
-            alone = _p99(_paced(bank.port, posts))
+            alone = _paced(bank, posts)
             with _reading(bench, bank.port):
-                row.add(Turn(_p99(_paced(bank.port, posts))), Turn(alone))
+                row.add(_paced(bank, posts), alone)
     return [row]
 
 
@@ -53,21 +53,25 @@ def _reading(bench: Bench, port: int) -> Iterator[None]:
             raise RuntimeError("next to nothing was read")
 
 
-def _paced(port: int, posts: Iterator[bytes]) -> list[float]:
-    """Milliseconds that each POST took since it was due, whether a connection was free or not."""
+def _paced(bank: Process, posts: Iterator[bytes]) -> Turn:
+    """What POSTs took since they were due, whether a connection was free then or not."""
     opened = {
-        each.socket: each for each in (Connection(port, CREATED) for _ in range(PACED_CONNECTIONS))
+        each.socket: each
+        for each in (Connection(bank.port, CREATED) for _ in range(PACED_CONNECTIONS))
     }
     free = list(opened.values())
     sent: dict[Connection, float] = {}
     waiting: deque[float] = deque()
-    started = time.perf_counter()
+    watch, started = Watch(bank), time.perf_counter()
     count = round(PACED_SECONDS * POSTS_A_SECOND)
     coming = deque(started + number / POSTS_A_SECOND for number in range(count))
     found: list[float] = []
+    late: list[float] = []
     while len(found) < count:
         now = time.perf_counter()
         while coming and coming[0] <= now:
+            if free:
+                late.append((now - coming[0]) * 1000)
             waiting.append(coming.popleft())
         while waiting and free:
             connection = free.pop()
@@ -82,7 +86,8 @@ def _paced(port: int, posts: Iterator[bytes]) -> list[float]:
                 free.append(connection)
     for each in opened.values():
         each.close()
-    return found
+    others = watch.turn(count, time.perf_counter() - started).others
+    return Turn(_p99(found), others=others, late_ms=_p99(late))
 
 
 def _p99(times: list[float]) -> float:

@@ -9,10 +9,9 @@ from random import Random
 import msgspec
 
 from benchmarks.connections import Connection
-from benchmarks.daemons import API, OK, Bench, Process, get
+from benchmarks.daemons import API, OK, Bench, Process, Watch, get
 from benchmarks.databases import FIRST_MS, LAST_MS, MILLION, database_in, timestamp_of
 from benchmarks.ranges import RangeReader, count_events
-from benchmarks.servers import cpu_seconds
 from benchmarks.table import AtLeast, Below, Row, Turn
 
 ROUNDS = 5
@@ -35,13 +34,13 @@ def whole_ranges(bench: Bench) -> Iterable[Row]:
     for _ in range(ROUNDS):
         with bench.bank(folder) as bank:
             Connection(bank.port, OK).ask(_PING)
-            idle, before = bank.memory("VmRSS"), cpu_seconds(bank.pid)
+            idle = bank.memory("VmRSS")
             bank.forget_peak()
+            watch = Watch(bank)
             read = RangeReader(bank.port).read(MILLION_PATH)
-            cpu = cpu_seconds(bank.pid) - before
+            turn = watch.turn(MILLION, read.seconds)
             first.add(Turn(read.first_seconds * 1000))
             memory.add(Turn(bank.memory("VmHWM") - idle))
-            turn = Turn(MILLION / read.seconds, cpu / MILLION * 1e6, cpu / read.seconds)
             rows.add(turn, _plain(bench))
     return [rows, first, memory]
 
@@ -51,7 +50,7 @@ def _plain(bench: Bench) -> Turn:
     with bench.run("benchmarks.plain_reader", bench.core, file, FIRST_MS, LAST_MS) as reader:
         assert reader.stdout is not None
         seconds, cpu = map(float, reader.stdout.readline().split())
-    return Turn(MILLION / seconds, cpu / MILLION * 1e6)
+    return Turn(MILLION / seconds, cpu / MILLION * 1e6, others=1 - cpu / seconds)
 
 
 def few(bench: Bench) -> Iterable[Row]:

@@ -66,3 +66,10 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used of its core so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle_seconds(core: int) -> float:
+    """For how long a core has had nothing to do so far, or nothing but to wait for the disk."""
+    (line,) = re.findall(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    fields = line.split()
+    return (int(fields[3]) + int(fields[4])) / os.sysconf("SC_CLK_TCK")

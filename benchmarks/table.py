@@ -8,9 +8,11 @@ from typing import Protocol
 
 import attrs
 
-#: A server whose core was less busy was perhaps not what was measured; neither is one whose load
-#: was that busy.
-_BUSY = 0.85
+#: Of the time; what is above it makes a row doubtful.
+_IDLE = 0.1
+_OTHERS = 0.15
+_LOAD = 0.85
+_LATE_MS = 1.0
 
 
 @attrs.frozen
@@ -21,15 +23,19 @@ class Turn:
         value: a rate, a time or a size.
         cpu_us: microseconds of the server's CPU for each request, event or row; None where there
             are none.
-        busy: the share of the time in which the server's core was at work, where it should have
-            been all of it.
-        load: the same of the load's core.
+        idle: the share of the time in which the server's core had nothing to do, where it should
+            always have.
+        others: the share in which it worked for anybody but the server.
+        load: the share in which the load was at work on its own core.
+        late_ms: how late the load was, at its worst hundredth, where it keeps a pace.
     """
 
     value: float
     cpu_us: float | None = None
-    busy: float | None = None
+    idle: float | None = None
+    others: float | None = None
     load: float | None = None
+    late_ms: float | None = None
 
 
 class Goal(Protocol):
@@ -134,12 +140,16 @@ class Row:
         for name, turns in zip(
             (self.bank, self.other), zip(*self._turns, strict=True), strict=True
         ):
-            busy = _median(turns, lambda turn: turn.busy)
-            if busy is not None and busy < _BUSY:
-                found.append(f"{name}: the server's core was busy for {busy:.0%} of the time only")
-            load = _median(turns, lambda turn: turn.load)
-            if load is not None and load > _BUSY:
-                found.append(f"{name}: the load's core was busy for {load:.0%} of the time")
+            for what, most, share in (
+                ("the server's core had nothing to do", _IDLE, _median(turns, lambda t: t.idle)),
+                ("others were on the server's core", _OTHERS, _median(turns, lambda t: t.others)),
+                ("the load was busy", _LOAD, _median(turns, lambda t: t.load)),
+            ):
+                if share is not None and share > most:
+                    found.append(f"{name}: {what} for {share:.0%} of the time")
+            late = _median(turns, lambda turn: turn.late_ms)
+            if late is not None and late > _LATE_MS:
+                found.append(f"{name}: the load itself was {late:.1f} ms late")
         return [f"row {self.number}, {text}" for text in found]
 
     def _side(self, name: str, turns: Sequence[Turn]) -> str:
