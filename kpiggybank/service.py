@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
-from kpiggybank import logs
+from kpiggybank import heap, logs
 from kpiggybank.bank import Bank
 from kpiggybank.config import SETTINGS, Config, ConfigError, Setting
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
@@ -187,6 +187,7 @@ def makeService(options: Options) -> BankService:
     site = BankSite(WsApi(bank, reactor, config.stall_timeout).resource, reactor)
     runner = options.parent if config.mode == "prod" else None
     observer = None if runner is None else logs.quiet_observer(runner)
+    heap.keep_free_memory()
     reactor.callWhenRunning(_stop_on_signals, reactor)
     return BankService(reactor, store, bank, site, endpoint, observer)
 

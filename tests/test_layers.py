@@ -21,6 +21,7 @@ ALLOWED = {
     "mint": set[str](),
     "config": set[str](),
     "logs": set[str](),
+    "heap": set[str](),
     "interfaces": {"events"},
     "pieces": {"events", "where"},
     "feed": {"pieces", "interfaces", "events", "shield"},
@@ -30,7 +31,7 @@ ALLOWED = {
     "web": {"web", "bank", "pieces", "events", "interfaces", "where"},
     "check": {"stores", "interfaces"},
     "backup": {"stores", "interfaces"},
-    "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs"},
+    "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs", "heap"},
     # The parts of the client are nobody else's business.
     "client": {
         *("_callbacks", "_calls", "_stream", "_retry", "_lines", "_wire"),

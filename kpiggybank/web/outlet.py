@@ -96,13 +96,15 @@ class Outlet:
             return
         # Nothing waits to be sent, so the kernel can have it now. To queue it would cost two system
         # calls more, and a turn of the reactor; for a line to a follower that is most of the work.
-        framed = b"%x\r\n%b\r\n" % (len(data), data) if request.chunked else data
+        rest = memoryview(b"%x\r\n%b\r\n" % (len(data), data) if request.chunked else data)
         request.sentLength += len(data)
-        sent = transport.writeSomeData(framed)
-        if not isinstance(sent, int):
-            sent = 0  # the connection is lost, as the transport will find out
-        if sent < len(framed):
-            transport.write(framed[sent:])
+        while rest:
+            sent = transport.writeSomeData(rest)
+            if not isinstance(sent, int) or sent == 0:
+                # The kernel has enough, or the connection is lost, as the transport will find out.
+                transport.write(bytes(rest))
+                break
+            rest = rest[sent:]
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
         self._unread = self._backlog()

@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
@@ -28,11 +28,11 @@ from kpiggybank.interfaces import (
     StoreError,
     StoreUnavailable,
 )
-from kpiggybank.shield import shield
 from kpiggybank.stores.group_commit import GroupCommit
 from kpiggybank.stores.ring import Ring
 from kpiggybank.stores.sqlite.file import Append, DatabaseFile, Written
 from kpiggybank.stores.sqlite.opening import open_file
+from kpiggybank.stores.sqlite.workers import Workers
 
 #: How many reads go on at a time, each in a thread and with a connection of its own.
 READERS = 3
@@ -77,14 +77,15 @@ class SQLiteStore:
     #: Why nothing is done any more, and who wants to know.
     _fault: StoreError | None = attrs.field(default=None, init=False)
     _tell_fault: Callable[[StoreError], None] = attrs.field(default=_nobody_asked, init=False)
-    _writing: ThreadPool = attrs.field(factory=lambda: ThreadPool(1, 1, "kpiggybank write"))
-    _reading: ThreadPool = attrs.field(factory=lambda: ThreadPool(0, READERS, "kpiggybank read"))
-    _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(READERS))
+    _writer: Workers = attrs.field(init=False)
+    _readers: Workers = attrs.field(init=False)
     _appends: GroupCommit[Append] = attrs.field(init=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
+        self._writer = Workers(self._reactor, 1, "kpiggybank write")
+        self._readers = Workers(self._reactor, READERS, "kpiggybank read")
         self._appends = GroupCommit(self._write, self._reactor)
 
     def describe(self) -> str:
@@ -97,14 +98,14 @@ class SQLiteStore:
 
     async def _open(self) -> None:
         self._path = os.path.abspath(self._path)
-        self._writing.start()
-        self._reading.start()
+        self._writer.start()
+        self._readers.start()
         try:
-            self._file = await self._in_thread(self._writing, lambda: open_file(self._path))
+            self._file = await self._writer.do(lambda: open_file(self._path))
             self._ring, self._total = Ring(self._file.head), self._file.total
         finally:
             if self._file is None:
-                self._stop_threads()
+                await self._stop_threads()
 
     def close(self) -> Deferred[None]:
         """See `IEventStore.close`."""
@@ -115,19 +116,18 @@ class SQLiteStore:
             return
         self._closed = True
         await self._appends.drained()
-        for _ in range(READERS):
-            await self._turns.acquire()
+        await self._readers.stop()
         try:
             if self._fault is None:
                 await self._in_writer(lambda file: file.close())
             else:
                 await self._in_writer(lambda file: file.abandon())
         finally:
-            self._stop_threads()
+            await self._writer.stop()
 
     def destroy(self) -> Deferred[None]:
         """See `IDisposable.destroy`."""
-        return self._in_thread(self._reactor.getThreadPool(), self._delete)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._delete)
 
     def when_broken(self, tell: Callable[[StoreError], None]) -> None:
         """See `IBreakable.when_broken`."""
@@ -234,19 +234,14 @@ class SQLiteStore:
     def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
         if not self._usable:
             return fail(self._refusal)
-        # Shielded: a thread cannot be cancelled, and its turn lasts until it has ended.
-        return shield(self._turns.run(lambda: self._in_thread(self._reading, ask, self._file)))
+        return self._readers.do(partial(ask, self._file))
 
     def _in_writer(self, work: Callable[[DatabaseFile], T]) -> Deferred[T]:
-        return self._in_thread(self._writing, work, self._file)
+        return self._writer.do(partial(work, self._file))
 
-    def _in_thread(self, pool: ThreadPool, work: Callable[..., T], *args: object) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, pool, work, *args)
-
-    def _stop_threads(self) -> None:
-        # All of them are idle, so this does not wait.
-        self._writing.stop()
-        self._reading.stop()
+    async def _stop_threads(self) -> None:
+        await self._readers.stop()
+        await self._writer.stop()
 
     def _delete(self) -> None:
         for suffix in ("", "-wal", "-shm"):

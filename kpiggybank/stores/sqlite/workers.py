@@ -1,0 +1,72 @@
+"""Threads that work for the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+_Job = tuple[Deferred[Any], Callable[[], Any]]
+
+
+@attrs.define(eq=False)
+class Workers:
+    """A fixed number of threads that do one piece of work after the other, in the order given.
+
+    Twisted's thread pool does the same and more, and to hand a query over costs it more time than
+    SQLite needs to answer.
+
+    Args:
+        reactor: gets the results.
+        count: how many threads.
+        name: of each of them, for debuggers.
+    """
+
+    _reactor: IReactorFromThreads
+    _count: int
+    _name: str
+    _jobs: SimpleQueue[_Job | None] = attrs.field(factory=SimpleQueue, init=False)
+    _stopped: Deferred[None] = attrs.field(factory=Deferred, init=False)
+
+    def start(self) -> None:
+        """Begin; to be called once."""
+        for _ in range(self._count):
+            Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def do(self, work: Callable[[], T]) -> Deferred[T]:
+        """Have something done; fires with its result, or fails as it did.
+
+        Cancelling changes nothing but that nobody is told: a thread cannot be stopped.
+        """
+        done: Deferred[T] = Deferred()
+        self._jobs.put((done, work))
+        return done
+
+    def stop(self) -> Deferred[None]:
+        """End the threads; fires when all that was given is done and told."""
+        for _ in range(self._count):
+            self._jobs.put(None)
+        return self._stopped
+
+    def _work(self) -> None:
+        tell = self._reactor.callFromThread
+        for done, work in iter(self._jobs.get, None):
+            try:
+                result = work()
+            except BaseException:  # whatever it is, it is the outcome of this work
+                result = Failure()
+            tell(done.callback, result)
+        tell(self._end)
+
+    def _end(self) -> None:
+        self._count -= 1
+        if self._count == 0:
+            self._stopped.callback(None)
