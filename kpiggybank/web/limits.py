@@ -27,7 +27,7 @@ LINGER_SECONDS = 5
 class BankRequest(Request):
     """A request whose body is counted while it arrives and kept in memory, never in a file."""
 
-    channel: Connection
+    channel: Any  # a `Connection`, and None when the client has gone
     content: Any
 
     def gotLength(self, length: int | None) -> None:
@@ -57,6 +57,17 @@ class BankRequest(Request):
             self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
         else:
             super().process()
+
+    def answer(self, body: bytes | None) -> None:
+        """End the answer, whose head is set or already sent, with its body, if there is one.
+
+        Nothing happens where the client has gone.
+        """
+        if self.channel is None:
+            return
+        if body is not None:
+            self.write(body)
+        self.finish()
 
     def getRequestHostname(self) -> bytes:
         """A fixed name: no route depends on it, and a client's may be anything."""
