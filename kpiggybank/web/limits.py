@@ -16,6 +16,7 @@ from twisted.web.server import Request
 from zope.interface import provider
 
 from kpiggybank.web.answers import error_body
+from kpiggybank.web.sending import send
 
 #: The greatest body of a request, in bytes.
 MAX_BODY_BYTES = 8 * 2**20
@@ -59,14 +60,20 @@ class BankRequest(Request):
             super().process()
 
     def answer(self, body: bytes | None) -> None:
-        """End the answer, whose head is set or already sent, with its body, if there is one.
+        """End the answer: with this body, to the length of which its head is set, or as it is.
 
         Nothing happens where the client has gone.
         """
         if self.channel is None:
             return
         if body is not None:
-            self.write(body)
+            # All in one piece, and without the many ways of `write`, of which none is needed.
+            self.startedWriting = 1
+            head = [b"%b %d %b" % (self.clientproto, self.code, self.code_message)]
+            for name, values in self.responseHeaders.getAllRawHeaders():
+                head += [b"%b: %b" % (name, value) for value in values]
+            tail = b"" if self.method == b"HEAD" else body
+            send(self.channel.transport, b"%b\r\n\r\n%b" % (b"\r\n".join(head), tail))
         self.finish()
 
     def getRequestHostname(self) -> bytes:
