@@ -1,8 +1,8 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
 # make demo   send realistic events to a running daemon
-# make bench  measure what one POST costs; bench-feed: what it costs to tell followers of it;
-#             bench-couchdb: what KPIggyBank costs before a CouchDB
+# make bench  measure what it costs to store and to ask; bench-feed: to tell followers;
+#             bench-couchdb: to have a CouchDB behind it
 # make clean  remove what the other targets made; never a database
 
 PYTHON ?= python3
@@ -32,7 +32,7 @@ demo: $(VENV)/installed
 	exec $(BIN)/python -m kpiggybank.demo
 
 bench: $(VENV)/installed
-	exec $(BIN)/python -m benchmarks.single_posts
+	exec $(BIN)/python -m benchmarks.bench
 
 bench-feed: $(VENV)/installed
 	exec $(BIN)/python -m benchmarks.feed

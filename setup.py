@@ -43,6 +43,7 @@ setup(
         "kpiggybank.outgoing",
         "kpiggybank.stores",
         "kpiggybank.stores.couchdb",
+        "kpiggybank.stores.sqlite",
         "kpiggybank.web",
         "twisted.plugins",
     ],
@@ -50,9 +51,15 @@ setup(
     # Without it setuptools installs an import hook, and Twisted, which looks for plugins in the
     # folders of sys.path, finds none.
     package_dir={"": "."},
+    entry_points={
+        "console_scripts": [
+            "kpiggybank-backup = kpiggybank.backup:main",
+            "kpiggybank-check = kpiggybank.check:main",
+        ],
+    },
     package_data={
         "kpiggybank": ["py.typed"],
-        "kpiggybank.stores": ["schema.sql"],
+        "kpiggybank.stores.sqlite": ["schema.sql"],
         "kpiggybank.stores.couchdb": ["by_time.js"],
     },
     include_package_data=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 
 import attrs
@@ -10,10 +9,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from kpiggybank.events import Deposit, Event, EventPage, Page, Range
+from kpiggybank.events import Deposit, Event, EventPage, EventText, Page, Range
 from kpiggybank.feed import Feed
 from kpiggybank.follower import Follower, Wish
-from kpiggybank.interfaces import PAGE_BYTES, ForgottenCursor, IChangeNotifier, IEventBank
+from kpiggybank.interfaces import (
+    PAGE_BYTES,
+    ForgottenCursor,
+    IChangeNotifier,
+    IEventBank,
+    IRangeCopier,
+    IRemembersIds,
+)
 from kpiggybank.mint import Mint
 from kpiggybank.shield import shield
 from kpiggybank.where import EVERYTHING, Where
@@ -38,13 +44,21 @@ class Bank:
 
     _store: IEventBank
     _clock: IReactorTime
-    _mint: Callable[[], str] = attrs.field(factory=Mint)
+    _mint: Mint = attrs.field(factory=Mint)
     _feed: Feed = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._feed = Feed(self._store, self._clock)
         if IChangeNotifier.providedBy(self._store):
             IChangeNotifier(self._store).notify(self._feed.ring)
+
+    async def open(self) -> None:
+        """Open the store: `IEventStore.open`; its ids go on, also where the clock was set back."""
+        await self._store.open()
+        if IRemembersIds.providedBy(self._store):
+            latest = await IRemembersIds(self._store).greatest_minted(self._mint.horizon)
+            if latest is not None:
+                self._mint.go_on_after(latest)
 
     def deposit(self, deposit: Deposit, key: str | None = None) -> Deferred[list[str]]:
         """Store what a request brought; fires with the ids, in order, once all of it is durable.
@@ -76,6 +90,12 @@ class Bank:
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """Read a piece of a range: `IEventStore.read`."""
         return self._store.read(span, page)
+
+    def copy(self, span: Range, page: Page, comma: bytes) -> Deferred[EventText]:
+        """Read a piece of a range as text: `IRangeCopier.copy`, but all conditions are met."""
+        if IRangeCopier.providedBy(self._store) and not page.where:
+            return IRangeCopier(self._store).copy(span, page, comma)
+        return self._store.read(span, page).addCallback(EventPage.joined, comma)
 
     async def page(self, span: Range, page: Page) -> EventPage:
         """Read a page of a range: as `read`, but where events are passed over it goes on.

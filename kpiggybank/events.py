@@ -101,6 +101,23 @@ class EventPage:
     events: Sequence[Event]
     after: str | None
 
+    def joined(self, comma: bytes) -> EventText:
+        """The same piece as text."""
+        return EventText(comma.join([event.json for event in self.events]), self.after)
+
+
+@attrs.frozen
+class EventText:
+    """A piece of a range as text.
+
+    Attributes:
+        text: the JSON of its events, with commas between them; may be empty.
+        after: as `EventPage.after`.
+    """
+
+    text: bytes
+    after: str | None
+
 
 class Draft(NamedTuple):
     """A checked event that has no id yet; the fields are those of `Event`."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from kpiggybank.events import Change, Event, EventPage, Page, Range
+from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
 
 #: JSON bytes after which a store ends a piece of a range early.
 PAGE_BYTES = 4 * 2**20
@@ -33,6 +33,18 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The store cannot do its work now, or, from `open`, cannot be used at all."""
+
+
+class StoreFull(StoreUnavailable):
+    """There is no room for more events now; what is there can be read."""
+
+
+class StoreBroken(StoreUnavailable):
+    """The store cannot promise anything any more until it is opened anew, by another process."""
+
+
+class StoreDamaged(StoreError):
+    """What is stored is not what was written; to ask again is of no use."""
 
 
 class EventNotFound(StoreError):
@@ -65,8 +77,8 @@ class IEventStore(Interface):
     def open() -> Deferred[None]:
         """Make ready, creating what is missing; to be called once, before anything else.
 
-        Waits for a server that is not there. Fails with `StoreUnavailable`, whose text is one line
-        that says what to do, where waiting is of no use.
+        Waits for a server that is not there. Fails with `StoreUnavailable` or `StoreDamaged`, whose
+        text is one line that says what to do, where waiting is of no use.
         """
 
     def close() -> Deferred[None]:
@@ -101,11 +113,14 @@ class IEventStore(Interface):
         Fires with `page.limit` events or fewer: a store ends a piece early where its bytes would
         get many, or where it has passed over many events that are not wanted, so a piece may be
         empty although it is not the last one. A range whose start is greater than its end is empty.
-        Fails with `InvalidCursor` and `StoreUnavailable`.
+        Fails with `InvalidCursor`, `StoreDamaged` and `StoreUnavailable`.
         """
 
     def get(id: str) -> Deferred[Event]:
-        """Fire with the event of that id; fails with `EventNotFound` and `StoreUnavailable`."""
+        """Fire with the event of that id, never with a wrong one.
+
+        Fails with `EventNotFound`, `StoreDamaged` and `StoreUnavailable`.
+        """
 
     def count(span: Range) -> Deferred[int]:
         """Fire with how many events a range holds; fails with `StoreUnavailable`."""
@@ -150,6 +165,38 @@ class IChangeNotifier(Interface):
 
     def notify(ring: Callable[[], None]) -> None:
         """Call `ring` whenever there may be more changes than before; to be said before `open`."""
+
+
+class IRangeCopier(Interface):
+    """Can give a range as text, without making events of it."""
+
+    def copy(span: Range, page: Page, comma: bytes) -> Deferred[EventText]:
+        """Read a piece of a range as `IEventStore.read` does, as the JSON of its events.
+
+        Fires with about `page.limit` events, fewer where they are large, and a comma between any
+        two of them. `page.where` is not looked at. Fails as `read` does; unlike with `read`, nobody
+        sees whether an event is damaged.
+        """
+
+
+class IRemembersIds(Interface):
+    """Knows the ids of the events that were stored before."""
+
+    def greatest_minted(below: str) -> Deferred[str | None]:
+        """Fire with the greatest id below that which looks like `Mint`'s, None if there is none.
+
+        Fails with `StoreUnavailable`.
+        """
+
+
+class IBreakable(Interface):
+    """Can fail in a way after which nothing may be acknowledged any more."""
+
+    def when_broken(tell: Callable[[StoreError], None]) -> None:
+        """Call `tell` once, with the reason, when that happens; to be said before `open`.
+
+        Everything that is asked of the store from then on fails with it.
+        """
 
 
 class IDisposable(Interface):

@@ -10,6 +10,7 @@ from secrets import randbits
 import attrs
 
 _MINTED = re.compile("[0-9a-f]{28}")
+_DAY_MILLISECONDS = 24 * 60 * 60 * 1000
 
 
 @attrs.define(eq=False)
@@ -25,9 +26,21 @@ class Mint:
     _now: Callable[[], float] = time.time
     _last: int = -1
 
+    @property
+    def horizon(self) -> str:
+        """The id of a day ahead: nothing that looks like a later one is worth going on after."""
+        return f"{(self._milliseconds() + _DAY_MILLISECONDS) << 64:028x}"
+
+    def go_on_after(self, id: str) -> None:
+        """Make greater ids than this one, which was made before this process began."""
+        self._last = max(self._last, int(id, 16))
+
+    def _milliseconds(self) -> int:
+        return int(self._now() * 1000)
+
     def __call__(self) -> str:
         """The next id."""
-        fresh = (int(self._now() * 1000) << 64) | randbits(63)
+        fresh = (self._milliseconds() << 64) | randbits(63)
         if fresh >> 64 <= self._last >> 64:
             fresh = self._last + 1
         self._last = fresh

@@ -22,7 +22,7 @@ from twisted.python.usage import Options as UsageOptions
 from kpiggybank import logs
 from kpiggybank.bank import Bank
 from kpiggybank.config import SETTINGS, Config, ConfigError, Setting
-from kpiggybank.interfaces import IEventBank, StoreUnavailable
+from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
 from kpiggybank.stores import open_store
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
@@ -103,7 +103,9 @@ class BankService(Service):
         self._started = Deferred.fromCoroutine(self._start()).addErrback(self._fail)
 
     async def _start(self) -> None:
-        await self._store.open()
+        if IBreakable.providedBy(self._store):
+            IBreakable(self._store).when_broken(self._break)
+        await self._bank.open()
         self._port = await self._endpoint.listen(self._site)
         url = _url(self._port.getHost())
         store = self._store.describe()
@@ -116,14 +118,23 @@ class BankService(Service):
         reason = failure.getErrorMessage()
         if failure.check(CannotListenError):
             reason = f"HOST and PORT, or LISTEN, take a free address of this machine: {reason}"
-        if failure.check(StoreUnavailable, CannotListenError):
+        if failure.check(StoreError, CannotListenError):
             self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
         else:
             self._log.failure("KPIggyBank cannot start", failure)
+        self._end(reason)
+
+    def _break(self, error: StoreError) -> None:
+        self._log.critical("KPIggyBank cannot go on: {reason}", reason=str(error))
+        self._end(str(error))
+
+    def _end(self, reason: str) -> None:
+        """Stop in order, but with one line and status 1."""
         # twistd has sent stderr to the log by now, and knows no other status than 0.
         print(f"kpiggybank: {reason}", file=sys.__stderr__, flush=True)
         atexit.register(os._exit, 1)
-        self._reactor.stop()
+        if not self._stopping:
+            self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; fires when the last request is answered and the store is closed."""

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from kpiggybank.events import Change
 from kpiggybank.stores.memory import MemoryStore
-from kpiggybank.stores.sqlite import SQLiteStore
+from kpiggybank.stores.sqlite.store import SQLiteStore
 
 
 @attrs.define(eq=False)

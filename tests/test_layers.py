@@ -28,6 +28,8 @@ ALLOWED = {
     "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "where"},
     "stores": {"stores", "interfaces", "events", "mint", "outgoing", "sample", "shield"},
     "web": {"web", "bank", "pieces", "events", "interfaces", "where"},
+    "check": {"stores", "interfaces"},
+    "backup": {"stores", "interfaces"},
     "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs"},
     # The parts of the client are nobody else's business.
     "client": {

@@ -15,9 +15,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
 from kpiggybank.events import Range
-from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
-from kpiggybank.stores import sqlite_file, sqlite_opening
-from kpiggybank.stores.sqlite import SQLiteStore
+from kpiggybank.interfaces import IDisposable, IEventBank, StoreDamaged, StoreUnavailable
+from kpiggybank.stores.sqlite import file as file_module
+from kpiggybank.stores.sqlite import opening, ranges
+from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import ArrivalContract, event, events, read_all, stored
 from tests.store_contract import StoreContract
 
@@ -39,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 async def refusal(path: Path) -> str:
     """What the store says that refuses to open this file."""
     store = SQLiteStore(reactor, str(path))
-    with pytest.raises(StoreUnavailable) as refused:
+    with pytest.raises((StoreUnavailable, StoreDamaged)) as refused:
         await store.open()
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -66,7 +67,7 @@ async def test_events_and_cursors_outlive_the_store(path: Path) -> None:
 @ensureDeferred
 async def test_durable_settings(path: Path) -> None:
     """Write-ahead log, and a sync before each acknowledgement, on the connection that writes."""
-    file = sqlite_opening.open_file(str(path))
+    file = opening.open_file(str(path))
     assert file._writer.pragma("journal_mode") == "wal"
     assert file._writer.pragma("synchronous") == 2  # FULL
     file.close()
@@ -128,13 +129,13 @@ async def test_no_database_call_in_the_reactor_thread(
 async def test_one_turn_is_one_transaction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Appends of the same reactor turn share a commit."""
     groups = []
-    write = sqlite_file.DatabaseFile.write
+    write = file_module.DatabaseFile.write
 
     def counted(self, group):  # type: ignore[no-untyped-def]
         groups.append(len(group))
         return write(self, group)
 
-    monkeypatch.setattr(sqlite_file.DatabaseFile, "write", counted)
+    monkeypatch.setattr(file_module.DatabaseFile, "write", counted)
     store = SQLiteStore(reactor, str(path))
     await store.open()
     await gatherResults([store.append([event(f"n{place}", place)]) for place in range(64)])
@@ -199,18 +200,18 @@ async def test_database_of_another_program(path: Path, mode: str) -> None:
 @ensureDeferred
 async def test_database_of_a_later_version(path: Path) -> None:
     """A schema that this version does not know is refused."""
-    sqlite_opening.open_file(str(path)).close()
+    opening.open_file(str(path)).close()
     connection = sqlite3.connect(path)
-    connection.execute("UPDATE bank SET version = 2")
+    connection.execute("UPDATE bank SET version = 3")
     connection.commit()
     connection.close()
-    assert "schema version 2" in await refusal(path)
+    assert "schema version 3" in await refusal(path)
 
 
 @ensureDeferred
 async def test_file_cut_short(path: Path) -> None:
     """A database of which only the beginning is there is refused."""
-    file = sqlite_opening.open_file(str(path))
+    file = opening.open_file(str(path))
     file.close()
     os.truncate(path, 1000)
     assert str(path) in await refusal(path)
@@ -240,8 +241,10 @@ async def test_many_events_of_one_time_page_quickly(path: Path) -> None:
     await store.open()
     await store.append(events([7] * 4000))
     assert store._file is not None
-    connection = sqlite_file.connect(str(path))
-    plan = connection.execute(f"EXPLAIN QUERY PLAN {sqlite_file._WITHIN}", (7, 3000)).fetchall()
+    connection = file_module.connect(str(path))
+    plan = connection.execute(
+        f"EXPLAIN QUERY PLAN SELECT json FROM event WHERE {ranges.WITHIN}", (7, 3000)
+    ).fetchall()
     connection.close()
     assert "timestamp=? AND rowid>?" in str(plan)
     assert len(await read_all(store, limit=10)) == 4000

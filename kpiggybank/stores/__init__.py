@@ -11,7 +11,7 @@ from kpiggybank.stores.couchdb.server import Limits, Server
 from kpiggybank.stores.couchdb.store import CouchDBStore
 from kpiggybank.stores.dummy import DummyStore
 from kpiggybank.stores.memory import MemoryStore
-from kpiggybank.stores.sqlite import SQLiteStore
+from kpiggybank.stores.sqlite.store import SQLiteStore
 
 #: The values of DB_BACKEND.
 NAMES = ("couchdb", "sqlite", "memory", "dummy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from secrets import token_hex
 
 import attrs
@@ -21,9 +22,12 @@ class Sequence:
 
     Args:
         generation: 8 hexadecimal digits; by default those of a new, empty store.
+        ancestors: the lives that this one is a copy of, each with its newest number at that time:
+            up to there, their cursors mean the same places here.
     """
 
     generation: str = attrs.field(factory=lambda: token_hex(4))
+    ancestors: Mapping[str, int] = attrs.field(factory=dict)
 
     def cursor(self, number: int) -> str:
         """The place after change `number` (from 1); 0 is the beginning."""
@@ -40,9 +44,14 @@ class Sequence:
             InvalidCursor: this store never gave it out.
         """
         match = _CURSOR.fullmatch(cursor)
-        if match and match[2] == self.generation and int(match[1]) <= newest:
-            return int(match[1])
+        if match:
+            number, generation = int(match[1]), match[2]
+            if number <= (newest if generation == self.generation else self._shared(generation)):
+                return number
         raise InvalidCursor("the cursor is none that this store has given out")
+
+    def _shared(self, generation: str) -> int:
+        return self.ancestors.get(generation, -1)
 
     def place(self, after: str, newest: int) -> int:
         """The sequence of the event behind an `EventPage.after`; raises as `number` does."""

@@ -14,11 +14,18 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from kpiggybank.events import InvalidEvent
-from kpiggybank.interfaces import EventNotFound, IdConflict, InvalidCursor, StoreUnavailable
+from kpiggybank.interfaces import (
+    EventNotFound,
+    IdConflict,
+    InvalidCursor,
+    StoreDamaged,
+    StoreFull,
+    StoreUnavailable,
+)
 from kpiggybank.web.formats import JSON
 from kpiggybank.web.query import BadQuery
 
-#: After how long a client that got 503 may try again.
+#: After how long a client that got 503 or 507 may try again.
 RETRY_AFTER_SECONDS = 2
 
 #: An outage is in the log once in so many seconds, not once a request.
@@ -80,6 +87,13 @@ def answer_failure(request: Request, failure: Failure) -> bytes:
             return refuse(request, 409, "conflict", str(error))
         case UnsupportedMediaType() as error:
             return refuse(request, 415, "unsupported_media_type", str(error))
+        case StoreDamaged() as error:
+            _log.error("{reason}", reason=str(error))
+            return refuse(request, 500, "damaged", str(error))
+        case StoreFull() as error:
+            request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)
+            _complaints.add(str(error))
+            return refuse(request, 507, "insufficient_storage", str(error))
         case StoreUnavailable() as error:
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)
             _complaints.add(str(error))

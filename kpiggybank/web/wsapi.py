@@ -32,7 +32,7 @@ from kpiggybank.web.streams import LINES, STREAM_FORMATS, StreamFormat, StreamWr
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
 CURSOR_HEADER = b"KPIggyBank-Cursor"
 #: Events that a range reads at once: twice as many are the memory that a slow reader costs.
-EVENTS_AT_ONCE = 2000
+EVENTS_AT_ONCE = 500
 
 _READERS: dict[bytes, Callable[[bytes], Deposit]] = {
     b"application/x-www-form-urlencoded": from_form,
@@ -99,15 +99,16 @@ class WsApi:
     async def _range(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
         span, limit = query.span, query.limit
         page = query.page(EVENTS_AT_ONCE if limit is None else limit)
-        read = self._bank.read if limit is None else self._bank.page
-        piece = await read(span, page)
+        if limit is None:
+            piece = await form.read(self._bank, span, page)
+        else:
+            piece = form.piece(await self._bank.page(span, page))
         after = piece.after
         if limit is not None or after is None:
             if after is not None:
                 link = f'<{path}?{query.continued(after)}>; rel="next"'
                 request.setHeader(b"Link", link.encode())
-            body = form.head + form.write(piece.events) + form.tail
-            return answer(request, body, content_type=form.content_type)
+            return answer(request, form.whole(piece.text), content_type=form.content_type)
         request.setHeader(b"Content-Type", form.content_type)
         if request.method == b"HEAD":
             return None
@@ -115,10 +116,10 @@ class WsApi:
             before = form.head
             while piece.after is not None:
                 # The store is busy with the next piece while this one is written.
-                following = self._bank.read(span, attrs.evolve(page, after=piece.after))
+                following = form.read(self._bank, span, attrs.evolve(page, after=piece.after))
                 try:
-                    if piece.events:
-                        await outlet.write(before + form.write(piece.events))
+                    if piece.text:
+                        await outlet.write(before + piece.text)
                         before = form.comma
                     else:
                         await deferLater(self._clock, 0)  # a store in memory answers at once
@@ -127,9 +128,11 @@ class WsApi:
                     following.cancel()
                     raise
                 piece = await following
-            if not piece.events and before is form.comma:
-                before = b""
-            await outlet.write(before + form.write(piece.events) + form.tail)
+            if piece.text:
+                last = before + piece.text + form.end
+            else:
+                last = form.end if before is form.comma else form.head
+            await outlet.write(last + form.tail)
         return None
 
     def _outlet(self, request: Request) -> Outlet:
@@ -172,6 +175,12 @@ class WsApi:
     def ping(self, request: Request) -> bytes:
         """A sign of life."""
         return answer(request, b"pong", content_type=b"text/plain")
+
+    @app.route("/__heartbeat__", methods=["GET"])
+    async def heartbeat(self, request: Request) -> bytes:
+        """Whether the store works, after a round trip to it."""
+        await self._bank.last()
+        return answer(request, b'{"ok":true}')
 
     @app.handle_errors(Exception)
     def failed(self, request: Any, failure: Failure) -> Any:

@@ -1,4 +1,4 @@
-"""The embedded durable store: one SQLite file, for one daemon on one machine."""
+"""The store itself: what of it is done in which thread."""
 
 from __future__ import annotations
 
@@ -11,33 +11,53 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from kpiggybank.events import Change, Event, EventPage, Page, Range
-from kpiggybank.interfaces import IDisposable, IEventBank, StoreUnavailable
+from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
+from kpiggybank.interfaces import (
+    IBreakable,
+    IDisposable,
+    IEventBank,
+    IRangeCopier,
+    IRemembersIds,
+    StoreBroken,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+)
 from kpiggybank.shield import shield
 from kpiggybank.stores.group_commit import GroupCommit
 from kpiggybank.stores.ring import Ring
-from kpiggybank.stores.sqlite_file import Append, DatabaseFile, Written
-from kpiggybank.stores.sqlite_opening import open_file
+from kpiggybank.stores.sqlite.file import Append, DatabaseFile, Written
+from kpiggybank.stores.sqlite.opening import open_file
 
 #: How many reads go on at a time, each in a thread and with a connection of its own.
 READERS = 3
 
+#: Frames (pages of 4 KiB) in the write-ahead log after which they are written to the database.
+CHECKPOINT_FRAMES = 4000
+
 T = TypeVar("T")
 
 
-@implementer(IEventBank, IDisposable)
+def _nobody_asked(error: StoreError) -> None:
+    """Stands for who wants to know that the store is broken."""
+
+
+@implementer(IEventBank, IRangeCopier, IRemembersIds, IBreakable, IDisposable)
 @attrs.define(eq=False)
 class SQLiteStore:
     """Keeps events in a SQLite file, through one thread that writes and a few that read.
 
     An append is answered after its transaction was synced to the disk (WAL, `synchronous=FULL`).
     Appends of one reactor turn, and those that arrive while the disk is busy, share a transaction.
+    The log's content goes to the database beside the commits, in a thread that reads otherwise.
 
-    The newest changes are also in memory, for followers: all of them are written here.
+    The newest changes are also in memory, for followers: all of them are written here. So is the
+    number of events.
 
     Args:
         reactor: provides `IReactorTime` and `IReactorFromThreads`.
@@ -49,22 +69,23 @@ class SQLiteStore:
     _path: str
     _file: DatabaseFile | None = None
     _ring: Ring = attrs.field(init=False)
+    _total: int = attrs.field(default=0, init=False)
     _closed: bool = False
+    #: Whether the log is being written to the database, and up to which of its frames it has been.
+    _merging: bool = attrs.field(default=False, init=False)
+    _merged: int = attrs.field(default=0, init=False)
+    #: Why nothing is done any more, and who wants to know.
+    _fault: StoreError | None = attrs.field(default=None, init=False)
+    _tell_fault: Callable[[StoreError], None] = attrs.field(default=_nobody_asked, init=False)
     _writing: ThreadPool = attrs.field(factory=lambda: ThreadPool(1, 1, "kpiggybank write"))
     _reading: ThreadPool = attrs.field(factory=lambda: ThreadPool(0, READERS, "kpiggybank read"))
     _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(READERS))
     _appends: GroupCommit[Append] = attrs.field(init=False)
 
+    _log = Logger()
+
     def __attrs_post_init__(self) -> None:
         self._appends = GroupCommit(self._write, self._reactor)
-
-    def _write(self, group: Seq[Append]) -> Deferred[Seq[Failure | None]]:
-        return self._in_writer(lambda file: file.write(group)).addCallback(self._written)
-
-    def _written(self, written: Written) -> Seq[Failure | None]:
-        for change in written.changes:
-            self._ring.add(change)
-        return written.outcomes
 
     def describe(self) -> str:
         """The kind of store and its file."""
@@ -80,7 +101,7 @@ class SQLiteStore:
         self._reading.start()
         try:
             self._file = await self._in_thread(self._writing, lambda: open_file(self._path))
-            self._ring = Ring(self._file.head)
+            self._ring, self._total = Ring(self._file.head), self._file.total
         finally:
             if self._file is None:
                 self._stop_threads()
@@ -97,7 +118,10 @@ class SQLiteStore:
         for _ in range(READERS):
             await self._turns.acquire()
         try:
-            await self._in_writer(lambda file: file.close())
+            if self._fault is None:
+                await self._in_writer(lambda file: file.close())
+            else:
+                await self._in_writer(lambda file: file.abandon())
         finally:
             self._stop_threads()
 
@@ -105,15 +129,66 @@ class SQLiteStore:
         """See `IDisposable.destroy`."""
         return self._in_thread(self._reactor.getThreadPool(), self._delete)
 
+    def when_broken(self, tell: Callable[[StoreError], None]) -> None:
+        """See `IBreakable.when_broken`."""
+        self._tell_fault = tell
+
     def append(self, events: Seq[Event], absent: Seq[str] = ()) -> Deferred[None]:
         """See `IEventStore.append`."""
         if not self._usable:
-            return fail(_not_open())
+            return fail(self._refusal)
         return self._appends.submit(Append(events, absent))
+
+    def _write(self, group: Seq[Append]) -> Deferred[Seq[Failure | None]]:
+        if self._fault is not None:
+            return fail(self._fault)
+        written = self._in_writer(lambda file: file.write(group))
+        return written.addCallbacks(self._written, self._failed)
+
+    def _written(self, written: Written) -> Seq[Failure | None]:
+        self._total += len(written.changes)
+        for change in written.changes:
+            self._ring.add(change)
+        self._merge()
+        return written.outcomes
+
+    def _merge(self) -> None:
+        """Begin to write the log to the database, if it has grown long."""
+        assert self._file is not None
+        frames = self._file.log_frames
+        if frames < self._merged:
+            self._merged = 0  # the log has begun anew
+        if self._merging or not self._usable or frames - self._merged < CHECKPOINT_FRAMES:
+            return
+        self._merging, self._merged = True, frames
+        merged = self._in_reader(lambda file: file.checkpoint()).addCallback(self._rewind)
+        merged.addErrback(self._failed).addErrback(self._not_merged).addBoth(self._end_merging)
+
+    def _rewind(self, _: None) -> Deferred[None]:
+        return self._in_writer(lambda file: file.rewind()) if self._usable else succeed(None)
+
+    def _not_merged(self, failure: Failure) -> None:
+        # It is tried again when the log has grown as much once more; all is safe in the log.
+        self._log.warn("{reason}", reason=failure.getErrorMessage())
+
+    def _end_merging(self, _: None) -> None:
+        self._merging = False
+
+    def _failed(self, failure: Failure) -> Failure:
+        """Take note of a failure after which nothing may be acknowledged any more."""
+        error = failure.value
+        if self._fault is None and isinstance(error, StoreBroken | StoreDamaged):
+            self._fault = error
+            self._tell_fault(error)
+        return failure
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """See `IEventStore.read`."""
         return self._in_reader(lambda file: file.read(span, page))
+
+    def copy(self, span: Range, page: Page, comma: bytes) -> Deferred[EventText]:
+        """See `IRangeCopier.copy`."""
+        return self._in_reader(lambda file: file.copy(span, page, comma))
 
     def get(self, id: str) -> Deferred[Event]:
         """See `IEventStore.get`."""
@@ -121,6 +196,8 @@ class SQLiteStore:
 
     def count(self, span: Range) -> Deferred[int]:
         """See `IEventStore.count`."""
+        if span == Range() and self._usable:
+            return succeed(self._total)
         return self._in_reader(lambda file: file.count(span))
 
     def changes(self, since: str, limit: int) -> Deferred[Seq[Change]]:
@@ -136,19 +213,27 @@ class SQLiteStore:
 
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
-        return succeed(self._ring.head) if self._usable else fail(_not_open())
+        return succeed(self._ring.head) if self._usable else fail(self._refusal)
 
     def pending(self, since: str) -> Deferred[int]:
         """See `IChangeHistory.pending`."""
         return self._in_reader(lambda file: file.pending(since))
 
+    def greatest_minted(self, below: str) -> Deferred[str | None]:
+        """See `IRemembersIds.greatest_minted`."""
+        return self._in_reader(lambda file: file.greatest_minted(below))
+
     @property
     def _usable(self) -> bool:
-        return self._file is not None and not self._closed
+        return self._file is not None and not self._closed and self._fault is None
+
+    @property
+    def _refusal(self) -> StoreError:
+        return self._fault or StoreUnavailable("the store is not open")
 
     def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
         if not self._usable:
-            return fail(_not_open())
+            return fail(self._refusal)
         # Shielded: a thread cannot be cancelled, and its turn lasts until it has ended.
         return shield(self._turns.run(lambda: self._in_thread(self._reading, ask, self._file)))
 
@@ -167,7 +252,3 @@ class SQLiteStore:
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(self._path + suffix)
-
-
-def _not_open() -> StoreUnavailable:
-    return StoreUnavailable("the store is not open")

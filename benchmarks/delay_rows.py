@@ -1,0 +1,117 @@
+"""Rows 8 and 9: how long a POST takes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+
+from benchmarks.connections import Connection
+from benchmarks.daemons import CREATED, Bench
+from benchmarks.read_rows import MILLION_PATH
+from benchmarks.servers import requests
+from benchmarks.table import AtMost, Row, Turn
+
+ROUNDS = 5
+PACED_SECONDS = 4.0
+PACED_CONNECTIONS = 8
+POSTS_A_SECOND = 200
+BLOCK = 200
+BLOCKS = 10
+SYNCED_BYTES = 4096
+
+
+def beside_a_range(bench: Bench) -> Iterable[Row]:
+    """Row 8."""
+    row = Row(8, "POST p99 beside a range", "POST p99 alone", AtMost(3), "ms", digits=2)
+    posts = itertools.cycle(requests())
+    with bench.bank(bench.databases.million_more()) as bank:
+        _paced(bank.port, posts)
+        for _ in range(ROUNDS):
+            alone = _p99(_paced(bank.port, posts))
+            with _reading(bench, bank.port):
+                row.add(Turn(_p99(_paced(bank.port, posts))), Turn(alone))
+    return [row]
+
+
+@contextmanager
+def _reading(bench: Bench, port: int) -> Iterator[None]:
+    """While a million events are being read, by a process on the load's core."""
+    with bench.run("benchmarks.ranges", port, MILLION_PATH) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        yield
+        reader.terminate()
+        lines, _ = reader.communicate()
+        if int(lines.split()[-1]) < 1e6:
+            raise RuntimeError("next to nothing was read")
+
+
+def _paced(port: int, posts: Iterator[bytes]) -> list[float]:
+    """Milliseconds that each POST took since it was due, whether a connection was free or not."""
+    opened = {
+        each.socket: each for each in (Connection(port, CREATED) for _ in range(PACED_CONNECTIONS))
+    }
+    free = list(opened.values())
+    sent: dict[Connection, float] = {}
+    waiting: deque[float] = deque()
+    started = time.perf_counter()
+    count = round(PACED_SECONDS * POSTS_A_SECOND)
+    coming = deque(started + number / POSTS_A_SECOND for number in range(count))
+    found: list[float] = []
+    while len(found) < count:
+        now = time.perf_counter()
+        while coming and coming[0] <= now:
+            waiting.append(coming.popleft())
+        while waiting and free:
+            connection = free.pop()
+            sent[connection] = waiting.popleft()
+            connection.begin(next(posts))
+        # Not epoll, which knows milliseconds only.
+        patience = max(0.0, coming[0] - time.perf_counter()) if coming else 60.0
+        for ready in select.select([each.socket for each in sent], [], [], patience)[0]:
+            connection = opened[ready]
+            if connection.receive():
+                found.append((time.perf_counter() - sent.pop(connection)) * 1000)
+                free.append(connection)
+    for each in opened.values():
+        each.close()
+    return found
+
+
+def _p99(times: list[float]) -> float:
+    return statistics.quantiles(times, n=100)[98]
+
+
+def one_at_a_time(bench: Bench) -> Iterable[Row]:
+    """Row 9."""
+    row = Row(9, "one POST at a time, p50", "fdatasync p50", AtMost(4), "ms", digits=3)
+    posts = itertools.cycle(requests())
+    folder = bench.databases.empty()
+    with bench.bank(folder) as bank, TemporaryFile(dir=folder, buffering=0) as file:
+        connection = Connection(bank.port, CREATED)
+        for number in range(1 + BLOCKS):
+            bare = statistics.median(_sync(file.fileno()) for _ in range(BLOCK))
+            whole = statistics.median(_ask(connection, next(posts)) for _ in range(BLOCK))
+            if number:  # the first ones are to get warm
+                row.add(Turn(whole), Turn(bare))
+    return [row]
+
+
+def _sync(file: int) -> float:
+    started = time.perf_counter()
+    os.write(file, bytes(SYNCED_BYTES))
+    os.fdatasync(file)
+    return (time.perf_counter() - started) * 1000
+
+
+def _ask(connection: Connection, request: bytes) -> float:
+    started = time.perf_counter()
+    connection.ask(request)
+    return (time.perf_counter() - started) * 1000

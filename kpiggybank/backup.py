@@ -1,0 +1,26 @@
+"""A copy of a SQLite file in use, as a command: `kpiggybank-backup FILE TARGET`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+
+from kpiggybank.interfaces import StoreError
+from kpiggybank.stores.sqlite.backup import back_up
+
+
+def main() -> None:
+    """Copy a file; ends with status 0 if the copy is complete and on the disk, else with 1."""
+    parser = ArgumentParser("kpiggybank-backup", description="Copy a SQLite file that is in use.")
+    parser.add_argument("file", help="the daemon's file")
+    parser.add_argument("target", help="the copy, which must not be there yet")
+    asked = parser.parse_args()
+    try:
+        count = back_up(asked.file, asked.target)
+    except StoreError as error:
+        sys.exit(f"kpiggybank-backup: {error}")
+    print(f"{asked.target}: {count} events")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The embedded store: one SQLite file, for one daemon on one machine."""

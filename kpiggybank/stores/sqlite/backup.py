@@ -1,0 +1,71 @@
+"""Copies of a SQLite file that is in use."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from pathlib import Path
+
+import apsw
+
+from kpiggybank.interfaces import StoreUnavailable
+from kpiggybank.stores.sequence import Sequence
+from kpiggybank.stores.sqlite import rows
+from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.opening import connect_to_read, sync_folder
+
+# The copy lives on its own: what it numbers from here on is not what the original does.
+_NEW_LIFE = """
+    INSERT INTO ancestor SELECT generation, (SELECT coalesce(max(seq), 0) FROM event) FROM bank;
+    UPDATE bank SET generation = '{}';
+"""
+
+
+def back_up(source: str, target: str) -> int:
+    """Copy a file with all that was acknowledged before, while a daemon may write to it.
+
+    The copy is synced to the disk, and has the target's name only when it is complete.
+
+    Returns:
+        how many events it holds.
+
+    Raises:
+        StoreUnavailable: it cannot be made, or there is a target already.
+        StoreDamaged: the source is damaged.
+    """
+    if os.path.lexists(target):
+        raise StoreUnavailable(f"{target} is there already")
+    partial = f"{target}.partial"
+    try:
+        # Whoever may not read the original may not read the copy.
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+        try:
+            with driver_errors(f"copy {source} to {target}"):
+                count = _copy(source, partial)
+            os.link(partial, target)  # which, unlike a renaming, replaces nothing
+        finally:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(partial + suffix)
+        sync_folder(Path(target).absolute().parent)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot make {target}: {error.strerror}") from error
+    return count
+
+
+def _copy(source: str, partial: str) -> int:
+    with (
+        closing(connect_to_read(source)) as original,
+        closing(apsw.Connection(partial)) as copy,
+    ):
+        # In one step: if it were made in several, each commit in between would begin it anew.
+        with copy.backup("main", original, "main") as backup:
+            backup.step()
+        copy.pragma("journal_mode", "delete")  # so that it is one file; a daemon changes it back
+        with copy:
+            copy.execute(_NEW_LIFE.format(Sequence().generation))
+        found = copy.execute("PRAGMA quick_check(1)").get
+        if found != "ok":
+            raise apsw.CorruptError(found)
+        removed: int = copy.execute("SELECT removed FROM bank").get
+        return rows.greatest(copy) - removed

@@ -1,0 +1,70 @@
+"""The full check of a SQLite file: every page, every index, every event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import apsw
+import attrs
+
+from kpiggybank.interfaces import StoreDamaged
+from kpiggybank.stores.sqlite import rows
+from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.opening import connect_to_read
+
+
+@attrs.define(eq=False)
+class FileCheck:
+    """Looks for whatever in a file is not as it was written; a daemon may be using it meanwhile.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        events: how many have been looked at.
+    """
+
+    _path: str
+    events: int = attrs.field(default=0, init=False)
+
+    def findings(self) -> Iterator[str]:
+        """What is damaged, a line each.
+
+        Raises:
+            StoreUnavailable: the file cannot be read at all, or is not ours.
+        """
+        with driver_errors(f"read {self._path}"):
+            connection = connect_to_read(self._path)
+            try:
+                with connection:  # all of it at one moment
+                    yield from self._events(connection)
+                    yield from self._file(connection)
+            finally:
+                connection.close()
+
+    def _events(self, connection: apsw.Connection) -> Iterator[str]:
+        last = 0
+        newest = rows.greatest(connection)
+        while last < newest:
+            try:
+                for row in rows.ask(connection, ("seq > ? ORDER BY seq", (last,))):
+                    last = row[0]
+                    self.events += 1
+                    try:
+                        rows.event_of(row)
+                    except StoreDamaged as error:
+                        yield str(error)
+                break
+            except (apsw.CorruptError, StoreDamaged) as error:
+                last += 1
+                self.events += 1
+                yield f"event {last} cannot be read: {error}"
+
+    def _file(self, connection: apsw.Connection) -> Iterator[str]:
+        for (line,) in connection.execute("PRAGMA integrity_check"):
+            if line != "ok":
+                yield " ".join(str(line).split())
+        removed = connection.execute("SELECT removed FROM bank").get or 0
+        missing = rows.greatest(connection) - removed - self.events
+        if missing:
+            yield f"{missing} events are missing"

@@ -1,0 +1,265 @@
+"""The SQLite file itself. Everything here blocks: it is called in the threads of `SQLiteStore`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from collections.abc import Sequence as Seq
+from contextlib import closing, contextmanager, suppress
+
+import apsw
+import attrs
+from twisted.python.failure import Failure
+
+from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range, same_value
+from kpiggybank.interfaces import (
+    EventNotFound,
+    IdConflict,
+    StoreBroken,
+    StoreDamaged,
+    StoreError,
+)
+from kpiggybank.mint import is_minted
+from kpiggybank.stores.bounds import piece_of
+from kpiggybank.stores.sequence import Sequence
+from kpiggybank.stores.sqlite import ranges, rows
+from kpiggybank.stores.sqlite.errors import driver_errors
+
+#: Ids that are looked at in search of the greatest that was minted; others among them are keys.
+_IDS_LOOKED_AT = 1000
+
+_MERGE = "write its log to the database"
+
+
+@attrs.frozen
+class Append:
+    """The arguments of one `IEventStore.append`."""
+
+    events: Seq[Event]
+    absent: Seq[str]
+
+
+@attrs.frozen
+class Written:
+    """What became of a group of appends.
+
+    Attributes:
+        outcomes: the failure of each append, if any.
+        changes: all that is new, in order.
+    """
+
+    outcomes: Seq[Failure | None]
+    changes: Seq[Change]
+
+
+@attrs.define(eq=False)
+class DatabaseFile:
+    """An open database, locked against other processes. One thread writes, any may read.
+
+    Make it with `opening.open_file`.
+    """
+
+    _path: str
+    _lock: int
+    _writer: apsw.Connection
+    _sequence: Sequence
+    _newest: int
+    _removed: int
+    #: Frames in the write-ahead log after the last commit.
+    log_frames: int = 0
+    _broken: StoreError | None = None
+    #: Connections for reading that are not in use; only appended to and popped, which is atomic.
+    _idle: list[apsw.Connection] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        # Instead of SQLite's own hook, which would now and then write the log's content to the
+        # database within a commit, while everybody waits: see `checkpoint`.
+        self._writer.set_wal_hook(self._committed)
+
+    def _committed(self, connection: apsw.Connection, schema: str, frames: int) -> int:
+        self.log_frames = frames
+        return apsw.SQLITE_OK
+
+    def close(self) -> None:
+        """Merge the write-ahead log into the file and let go of it; nobody may be reading."""
+        with driver_errors(f"close {self._path}"):
+            for connection in (*self._idle, self._writer):
+                connection.close()
+        # Last: closing any descriptor of the file drops the locks SQLite holds on it.
+        os.close(self._lock)
+
+    def abandon(self) -> None:
+        """Let go of the file as it is: its log stays beside it, for the next to open it."""
+        self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self.close()
+
+    def write(self, group: Seq[Append]) -> Written:
+        """Write a group of appends in one synced transaction.
+
+        Raises:
+            StoreUnavailable: none of them may be acknowledged.
+            StoreBroken, StoreDamaged: nor may anything that comes later.
+        """
+        changes: list[Change] = []
+        with self._for_good("write"):
+            newest = self._newest
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                outcomes = [self._insert(append, changes) for append in group]
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._newest = newest
+                with suppress(apsw.Error):  # there may be nothing left to undo
+                    self._writer.execute("ROLLBACK")
+                raise
+            if self._broken is not None:  # a checkpoint has found out while this was written
+                raise self._broken
+        return Written(outcomes, changes)
+
+    def _insert(self, append: Append, changes: list[Change]) -> Failure | None:
+        if append.absent and self._there(append.absent):
+            return Failure(IdConflict("the key came with other events before"))
+        first = self._newest + 1
+        new = [rows.row_of(seq, event) for seq, event in enumerate(append.events, first)]
+        try:
+            if len(new) == 1:
+                self._writer.execute(rows.INSERT, new[0])
+            else:
+                with self._writer:  # all or none of them
+                    self._writer.executemany(rows.INSERT, new)
+        except apsw.ConstraintError:
+            # An id is taken. That is rare, so it is not asked beforehand.
+            return self._repeat(append.events)
+        self._newest += len(new)
+        cursor = self._sequence.cursor
+        changes.extend(Change(cursor(seq), event) for seq, event in enumerate(append.events, first))
+        return None
+
+    def _repeat(self, events: Seq[Event]) -> Failure | None:
+        try:
+            there = self._there([event.id for event in events])
+        except StoreDamaged as error:
+            return Failure(error)
+        # The file is written all or nothing: a list of which only a part is there is another list.
+        if len(there) == len(events) and all(
+            same_value(there[event.id].json, event.json) for event in events
+        ):
+            return None
+        return Failure(IdConflict("the id is taken by another event"))
+
+    def _there(self, ids: Seq[str]) -> dict[str, Event]:
+        """Which of these ids are taken, and by which event."""
+        questions = [("id = ?", (id,)) for id in ids]
+        events = map(rows.event_of, rows.ask(self._writer, *questions))
+        return {event.id: event for event in events}
+
+    def checkpoint(self) -> None:
+        """Write what is in the log to the database, beside the commits that go on meanwhile."""
+        with self._for_good(_MERGE), self._reading() as connection:
+            connection.wal_checkpoint()
+
+    def rewind(self) -> None:
+        """Write the rest of the log to the database, so that the next commit begins the log anew.
+
+        While commits go on, `checkpoint` never reaches the log's end. After it there is little to
+        do, so this is called between two commits.
+        """
+        with self._for_good(_MERGE):
+            self._writer.wal_checkpoint()
+
+    @contextmanager
+    def _for_good(self, doing: str) -> Iterator[None]:
+        """Remember errors after which nothing may be acknowledged any more."""
+        try:
+            with driver_errors(doing):
+                yield
+        except (StoreBroken, StoreDamaged) as error:
+            self._broken = error
+            raise
+
+    def read(self, span: Range, page: Page) -> EventPage:
+        """See `IEventStore.read`."""
+        with self._reading() as connection:
+            return ranges.read(connection, self._sequence, span, page)
+
+    def copy(self, span: Range, page: Page, comma: bytes) -> EventText:
+        """See `IRangeCopier.copy`."""
+        with self._reading() as connection:
+            return ranges.copy(connection, self._sequence, span, page, comma)
+
+    def get(self, id: str) -> Event:
+        """See `IEventStore.get`."""
+        with self._reading() as connection:
+            for row in list(rows.ask(connection, ("id = ?", (id,)))):
+                return rows.event_of(row)
+        raise EventNotFound("there is no event of that id")
+
+    def count(self, span: Range) -> int:
+        """See `IEventStore.count`."""
+        with self._reading() as connection:
+            count: int = connection.execute(
+                "SELECT count(*) FROM event WHERE timestamp BETWEEN ? AND ?", ranges.bounds(span)
+            ).get
+        return count
+
+    @property
+    def total(self) -> int:
+        """How many events there are."""
+        return self._newest - self._removed
+
+    def greatest_minted(self, below: str) -> str | None:
+        """See `IRemembersIds.greatest_minted`."""
+        with self._reading() as connection:
+            ids = connection.execute(
+                "SELECT id FROM event WHERE id < ? ORDER BY id DESC LIMIT ?",
+                (below, _IDS_LOOKED_AT),
+            )
+            return next(filter(is_minted, (str(id) for (id,) in ids.fetchall())), None)
+
+    def changes(self, since: str, limit: int) -> Seq[Change]:
+        """See `IChangeHistory.changes`."""
+        with self._reading() as connection:
+            number = self._sequence.number(since, rows.greatest(connection))
+            later = ("seq > ? ORDER BY seq LIMIT ?", (number, limit))
+            with closing(rows.ask(connection, later)) as found:
+                return piece_of(map(self._change, found), limit)
+
+    def _change(self, row: rows.Row) -> Change:
+        return Change(self._sequence.cursor(row[0]), rows.event_of(row))
+
+    def pending(self, since: str) -> int:
+        """See `IChangeHistory.pending`."""
+        with self._reading() as connection:
+            newest = rows.greatest(connection)
+        return newest - self._sequence.number(since, newest)
+
+    def first(self) -> str:
+        """See `IChangeHistory.first`."""
+        return self._sequence.cursor(0)
+
+    @property
+    def head(self) -> str:
+        """The cursor after the newest change."""
+        return self._sequence.cursor(self._newest)
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """A connection for one read."""
+        with driver_errors("read"):
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = connect(self._path)
+                connection.execute("PRAGMA query_only = ON")
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+
+
+def connect(path: str) -> apsw.Connection:
+    """A connection that syncs each commit."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(5000)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection

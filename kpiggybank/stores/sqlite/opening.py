@@ -1,0 +1,179 @@
+"""How a SQLite file is opened, or made. Like all of `DatabaseFile` this blocks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from importlib import resources
+from pathlib import Path
+
+import apsw
+from twisted.logger import Logger
+
+from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
+from kpiggybank.stores.sequence import Sequence
+from kpiggybank.stores.sqlite import rows, upgrade
+from kpiggybank.stores.sqlite.errors import RESTORE, driver_errors
+from kpiggybank.stores.sqlite.file import DatabaseFile, connect
+
+#: `PRAGMA application_id` of our files: "KPIg".
+APPLICATION_ID = 0x4B504967
+VERSION = 2
+
+#: How long a file that was closed in order is looked over; another one is, to its end.
+LOOK_SECONDS = 1.0
+#: Steps of SQLite's machine between two looks at the clock.
+_STEPS = 10_000
+
+_log = Logger()
+
+
+def open_file(path: str) -> DatabaseFile:
+    """Open a database, made anew where there is none, and keep all others out.
+
+    Raises:
+        StoreDamaged: it is ours, and damaged.
+        StoreUnavailable: it is in use, is not ours, or cannot be opened.
+
+    The text of both is one line.
+    """
+    try:
+        _make_folder(Path(path).parent)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
+    try:
+        # SQLite's own locks are of another kind and last for a transaction only.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who closes a database in order leaves no log, so this is before SQLite looks into it.
+        in_order = not _size(f"{path}-wal")
+        if not in_order and not _size(path):
+            raise _damaged(path, "it is empty, beside a log that is not")
+        with driver_errors(f"open {path}"):
+            writer = connect(path)
+            try:
+                if _is_new(path, writer):
+                    _create(writer)
+                else:
+                    _look_over(path, writer, in_order)
+                    _check_version(path, writer)
+                writer.pragma("journal_mode", "wal")
+                generation, removed = writer.execute("SELECT generation, removed FROM bank").get
+                ancestors = dict(writer.execute("SELECT generation, newest FROM ancestor"))
+                newest = rows.greatest(writer)
+            except BaseException:
+                # What is damaged stays as it is, its log included.
+                writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                writer.close()
+                raise
+    except BaseException as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise StoreUnavailable(f"{path} is in use by another KPIggyBank") from None
+        if isinstance(error.__cause__, apsw.NotADBError):
+            raise StoreUnavailable(
+                f"{path} is no SQLite database, or damaged at its beginning;"
+                f" use another DB_NAME, or {RESTORE}"
+            ) from None
+        if isinstance(error.__cause__, apsw.CorruptError):
+            raise _damaged(path, str(error.__cause__)) from None
+        raise
+    return DatabaseFile(path, lock, writer, Sequence(generation, ancestors), newest, removed)
+
+
+def connect_to_read(path: str) -> apsw.Connection:
+    """A connection that only reads a database of ours, whoever else uses it.
+
+    Raises:
+        StoreUnavailable: it is none of ours.
+        apsw.Error: it cannot be opened.
+    """
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(5000)
+    if connection.pragma("application_id") != APPLICATION_ID:
+        connection.close()
+        raise StoreUnavailable(f"{path} is no database of a KPIggyBank")
+    return connection
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that is still there after a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0
+
+
+def _is_new(path: str, connection: apsw.Connection) -> bool:
+    """Whether a database is empty; one of another program is refused before it is touched."""
+    mark = connection.pragma("application_id")
+    if mark == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+        return True
+    if mark != APPLICATION_ID:
+        raise StoreUnavailable(f"{path} is a database of another program; use another DB_NAME")
+    return False
+
+
+def _schema() -> str:
+    return resources.files(__package__).joinpath("schema.sql").read_text()
+
+
+def _create(connection: apsw.Connection) -> None:
+    with connection:
+        connection.execute(_schema())
+        connection.execute("INSERT INTO bank VALUES (?, ?, 0)", (VERSION, Sequence().generation))
+        connection.pragma("application_id", APPLICATION_ID)
+
+
+def _check_version(path: str, connection: apsw.Connection) -> None:
+    version = connection.execute("SELECT version FROM bank").get
+    if version == 1:
+        _log.info("{path} is brought from schema version 1 to {new}", path=path, new=VERSION)
+        upgrade.from_first(connection, _schema())
+    elif version != VERSION:
+        raise StoreUnavailable(
+            f"{path} has schema version {version}, and only {VERSION} and 1 are known"
+        )
+
+
+def _look_over(path: str, connection: apsw.Connection, in_order: bool) -> None:
+    """Look for pages that are not what they should be.
+
+    All of them where the last stop was none in order, and otherwise as many as there is time for.
+    """
+    if in_order:
+        deadline = time.monotonic() + LOOK_SECONDS
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    else:
+        _log.info("{path} was not closed in order, so all of it is checked now", path=path)
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").get
+    except apsw.InterruptError:
+        return
+    finally:
+        connection.set_progress_handler(None)
+    if found != "ok":
+        raise _damaged(path, found)
+
+
+def _damaged(path: str, how: str) -> StoreDamaged:
+    detail = " ".join(how.split())
+    return StoreDamaged(f"{path} is damaged ({detail}); {RESTORE}")

@@ -1,0 +1,102 @@
+"""Pieces of a range, read from a SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from contextlib import closing
+from math import inf
+
+import apsw
+
+from kpiggybank.events import EventPage, EventText, Number, Page, Range, sortable
+from kpiggybank.interfaces import PAGE_BYTES
+from kpiggybank.stores.bounds import Basket
+from kpiggybank.stores.sequence import Sequence
+from kpiggybank.stores.sqlite import rows
+
+_GREATEST = 2**63 - 1
+
+# A piece of a range begins within a timestamp (many events may share one) and goes on beyond it.
+# Two questions, because SQLite answers `(timestamp, seq) > (?, ?)` by walking over all events of
+# that timestamp, which makes paging through them quadratic.
+WITHIN = "timestamp = ? AND seq > ? ORDER BY seq"
+_BEYOND = "timestamp > ? AND timestamp <= ? ORDER BY timestamp, seq"
+_WITHIN_DESCENDING = "timestamp = ? AND seq < ? ORDER BY seq DESC"
+_BEYOND_DESCENDING = "timestamp < ? AND timestamp >= ? ORDER BY timestamp DESC, seq DESC"
+
+# The text is joined by SQLite, in C and without the interpreter's lock; where the next piece begins
+# is answered by the same statement, so that both see the same events.
+_COPY = """
+    SELECT (SELECT CAST(group_concat(json, ?) AS BLOB)
+            FROM (SELECT json FROM event WHERE {0} LIMIT ?)),
+           (SELECT seq FROM event WHERE {0} LIMIT 1 OFFSET ?)
+"""
+
+
+def bounds(span: Range) -> tuple[Number, Number]:
+    """The ends of a range as SQLite compares them."""
+    low = -inf if span.start is None else sortable(span.start)
+    high = inf if span.end is None else sortable(span.end)
+    return low, high
+
+
+def read(connection: apsw.Connection, sequence: Sequence, span: Range, page: Page) -> EventPage:
+    """See `IEventStore.read`."""
+    basket = Basket(page)
+    questions = _questions(connection, sequence, span, page)
+    with closing(rows.ask(connection, *questions)) as found:
+        for row in found:
+            if basket.put(rows.event_of(row)):
+                more = next(found, None) is not None
+                return EventPage(basket.events, sequence.cursor(row[0]) if more else None)
+    return EventPage(basket.events, None)
+
+
+def copy(
+    connection: apsw.Connection, sequence: Sequence, span: Range, page: Page, comma: bytes
+) -> EventText:
+    """See `IRangeCopier.copy`."""
+    usual = connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES)
+    try:
+        return _copy(connection, sequence, span, page, comma)
+    except apsw.TooBigError:
+        pass  # large events: fewer at a time
+    finally:
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, usual)
+    return read(connection, sequence, span, page).joined(comma)
+
+
+def _copy(
+    connection: apsw.Connection, sequence: Sequence, span: Range, page: Page, comma: bytes
+) -> EventText:
+    texts: list[bytes] = []
+    for condition, bindings in _questions(connection, sequence, span, page):
+        asked = (comma.decode(), *bindings, page.limit, *bindings, page.limit - 1)
+        text, last = connection.execute(_COPY.format(condition), asked).get
+        if text is not None:
+            texts.append(text)
+        if last is not None:
+            return EventText(comma.join(texts), sequence.cursor(last))
+    return EventText(comma.join(texts), None)
+
+
+def _questions(
+    connection: apsw.Connection, sequence: Sequence, span: Range, page: Page
+) -> Seq[rows.Question]:
+    """What to ask one after the other: first within the timestamp of the place, then beyond it."""
+    low, high = bounds(span)
+    place = (high, _GREATEST) if page.descending else (low, 0)
+    if page.after is not None:
+        after = _place(connection, sequence, page.after)
+        place = min(place, after) if page.descending else max(place, after)
+    if not low <= place[0] <= high:
+        return ()
+    if page.descending:
+        return (_WITHIN_DESCENDING, place), (_BEYOND_DESCENDING, (place[0], low))
+    return (WITHIN, place), (_BEYOND, (place[0], high))
+
+
+def _place(connection: apsw.Connection, sequence: Sequence, after: str) -> tuple[Number, int]:
+    seq = sequence.place(after, rows.greatest(connection))
+    timestamp = connection.execute("SELECT timestamp FROM event WHERE seq = ?", (seq,)).get
+    return timestamp, seq
