@@ -7,12 +7,12 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.iweb import INonQueuedRequestFactory
-from twisted.web.server import Request
+from twisted.web.server import Request, version
 from zope.interface import provider
 
 from kpiggybank.web.answers import error_body
@@ -57,7 +57,21 @@ class BankRequest(Request):
         except UnicodeDecodeError:
             self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
         else:
+            self._process()
+
+    def _process(self) -> None:
+        if self.path == b"*":
             super().process()
+            return
+        # What twisted.web does, but it looks for the resource, and writes the date each time.
+        self.site = site = self.channel.site
+        self.setHeader(b"Server", version)
+        self.setHeader(b"Date", site.date)
+        self.prepath, self.postpath = [], [*map(unquote_to_bytes, self.path[1:].split(b"/"))]
+        try:
+            self.render(site.resource)
+        except Exception:
+            self.processingFailed(Failure())
 
     def answer(self, body: bytes | None) -> None:
         """End the answer: with this body, to the length of which its head is set, or as it is.
@@ -87,12 +101,19 @@ class Connection(HTTPChannel):
     site: Any
     transport: Any
     _refused = False
+    _host: IAddress | None = None
     _linger: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Be known to the site."""
         super().connectionMade()
         self.site.connections.add(self)
+
+    def getHost(self) -> IAddress:
+        """Our own address, for which the kernel is asked once and not for every request."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Be forgotten."""
