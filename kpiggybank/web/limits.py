@@ -16,6 +16,7 @@ from twisted.web.server import Request, version
 from zope.interface import provider
 
 from kpiggybank.web.answers import error_body
+from kpiggybank.web.patience import Patience
 from kpiggybank.web.sending import send
 
 #: The greatest body of a request, in bytes.
@@ -95,7 +96,7 @@ class BankRequest(Request):
         return b"localhost"
 
 
-class Connection(HTTPChannel):
+class Connection(Patience, HTTPChannel):
     """One client's connection; its `site` is a `BankSite`."""
 
     site: Any
@@ -109,6 +110,11 @@ class Connection(HTTPChannel):
         super().connectionMade()
         self.site.connections.add(self)
 
+    def seconds(self) -> float:
+        """See `Patience.seconds`."""
+        now: float = self.site.reactor.seconds()
+        return now
+
     def getHost(self) -> IAddress:
         """Our own address, for which the kernel is asked once and not for every request."""
         if self._host is None:
@@ -120,6 +126,7 @@ class Connection(HTTPChannel):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         super().connectionLost(reason)
+        self.forget()
         self.site.connection_lost(self)
 
     def refuse(self, status: int, error: str, reason: str) -> None:
