@@ -17,7 +17,6 @@ from zope.interface import provider
 
 from kpiggybank.web.answers import error_body
 from kpiggybank.web.patience import Patience
-from kpiggybank.web.sending import send
 
 #: The greatest body of a request, in bytes.
 MAX_BODY_BYTES = 8 * 2**20
@@ -82,13 +81,15 @@ class BankRequest(Request):
         if self.channel is None:
             return
         if body is not None:
-            # All in one piece, and without the many ways of `write`, of which none is needed.
+            # All in one piece, and without the many ways of `write`, of which none is needed. It is
+            # sent at the end of the turn: the answers to a group of appends follow each other there
+            # so closely that a reader of many need not be woken for each of them.
             self.startedWriting = 1
             head = [b"%b %d %b" % (self.clientproto, self.code, self.code_message)]
             for name, values in self.responseHeaders.getAllRawHeaders():
                 head += [b"%b: %b" % (name, value) for value in values]
             tail = b"" if self.method == b"HEAD" else body
-            send(self.channel.transport, b"%b\r\n\r\n%b" % (b"\r\n".join(head), tail))
+            self.channel.write(b"%b\r\n\r\n%b" % (b"\r\n".join(head), tail))
         self.finish()
 
     def getRequestHostname(self) -> bytes:
