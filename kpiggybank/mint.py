@@ -40,11 +40,12 @@ class Mint:
 
     def __call__(self) -> str:
         """The next id."""
-        fresh = (self._milliseconds() << 64) | randbits(63)
-        if fresh >> 64 <= self._last >> 64:
-            fresh = self._last + 1
-        self._last = fresh
-        return f"{fresh:028x}"
+        now = self._milliseconds()
+        if now > self._last >> 64:
+            self._last = (now << 64) | randbits(63)
+        else:
+            self._last += 1
+        return f"{self._last:028x}"
 
 
 def is_minted(id: str) -> bool:

@@ -7,15 +7,16 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.iweb import INonQueuedRequestFactory
-from twisted.web.server import Request
+from twisted.web.server import Request, version
 from zope.interface import provider
 
 from kpiggybank.web.answers import error_body
+from kpiggybank.web.patience import Patience
 
 #: The greatest body of a request, in bytes.
 MAX_BODY_BYTES = 8 * 2**20
@@ -27,7 +28,7 @@ LINGER_SECONDS = 5
 class BankRequest(Request):
     """A request whose body is counted while it arrives and kept in memory, never in a file."""
 
-    channel: Connection
+    channel: Any  # a `Connection`, and None when the client has gone
     content: Any
 
     def gotLength(self, length: int | None) -> None:
@@ -56,19 +57,53 @@ class BankRequest(Request):
         except UnicodeDecodeError:
             self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
         else:
+            self._process()
+
+    def _process(self) -> None:
+        if self.path == b"*":
             super().process()
+            return
+        # What twisted.web does, but it looks for the resource, and writes the date each time.
+        self.site = site = self.channel.site
+        self.setHeader(b"Server", version)
+        self.setHeader(b"Date", site.date)
+        self.prepath, self.postpath = [], [*map(unquote_to_bytes, self.path[1:].split(b"/"))]
+        try:
+            self.render(site.resource)
+        except Exception:
+            self.processingFailed(Failure())
+
+    def answer(self, body: bytes | None) -> None:
+        """End the answer: with this body, to the length of which its head is set, or as it is.
+
+        Nothing happens where the client has gone.
+        """
+        if self.channel is None:
+            return
+        if body is not None:
+            # All in one piece, and without the many ways of `write`, of which none is needed. It is
+            # sent at the end of the turn: the answers to a group of appends follow each other there
+            # so closely that a reader of many need not be woken for each of them.
+            self.startedWriting = 1
+            head = [b"%b %d %b" % (self.clientproto, self.code, self.code_message)]
+            for name, values in self.responseHeaders.getAllRawHeaders():
+                head += [b"%b: %b" % (name, value) for value in values]
+            tail = b"" if self.method == b"HEAD" else body
+            self.channel.write(b"%b\r\n\r\n%b" % (b"\r\n".join(head), tail))
+        self.finish()
 
     def getRequestHostname(self) -> bytes:
         """A fixed name: no route depends on it, and a client's may be anything."""
         return b"localhost"
 
 
-class Connection(HTTPChannel):
+class Connection(Patience, HTTPChannel):
     """One client's connection; its `site` is a `BankSite`."""
 
     site: Any
     transport: Any
     _refused = False
+    _host: IAddress | None = None
     _linger: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -76,11 +111,23 @@ class Connection(HTTPChannel):
         super().connectionMade()
         self.site.connections.add(self)
 
+    def seconds(self) -> float:
+        """See `Patience.seconds`."""
+        now: float = self.site.reactor.seconds()
+        return now
+
+    def getHost(self) -> IAddress:
+        """Our own address, for which the kernel is asked once and not for every request."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Be forgotten."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         super().connectionLost(reason)
+        self.forget()
         self.site.connection_lost(self)
 
     def refuse(self, status: int, error: str, reason: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
-from twisted.web.http import Request
+from twisted.web.http import Request, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
@@ -17,7 +18,7 @@ class BankSite(Site):
     """Serves a resource over connections that it knows and can wind up.
 
     Args:
-        resource: answers all requests.
+        resource: answers all requests; a leaf.
         reactor: for the time limits of connections.
     """
 
@@ -31,6 +32,16 @@ class BankSite(Site):
         self.connections: set[Connection] = set()
         self.draining = False
         self._empty: Deferred[None] | None = None
+        self._second = -1
+        self._date = b""
+
+    @property
+    def date(self) -> bytes:
+        """The time of day as answers tell it; written anew once a second."""
+        second = int(time())
+        if second != self._second:
+            self._second, self._date = second, datetimeToString(second)
+        return self._date
 
     def log(self, request: Request) -> None:
         """Keep no access log."""

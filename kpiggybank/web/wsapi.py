@@ -26,6 +26,7 @@ from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
+from kpiggybank.web.routes import Routes
 from kpiggybank.web.streams import LINES, STREAM_FORMATS, StreamFormat, StreamWriter
 
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
@@ -66,7 +67,7 @@ class WsApi:
     @property
     def resource(self) -> IResource:
         """All routes as one resource."""
-        return self.app.resource()
+        return Routes(self.app, self.failed)
 
     @app.route(_ROOT, methods=["POST"])
     def deposit(self, request: Request) -> Deferred[bytes]:
