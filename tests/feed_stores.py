@@ -90,7 +90,13 @@ class LazySQLiteStore(SQLiteStore):
         """Fire when the next of its threads is done."""
         return self._answered
 
-    def _in_thread(self, *args: Any) -> Deferred[Any]:
+    def _in_reader(self, ask: Any) -> Deferred[Any]:
+        return self._counted(SQLiteStore._in_reader(self, ask))
+
+    def _in_writer(self, work: Any) -> Deferred[Any]:
+        return self._counted(SQLiteStore._in_writer(self, work))
+
+    def _counted(self, work: Deferred[Any]) -> Deferred[Any]:
         def done(result: Any) -> Any:
             self.busy -= 1
             answered, self._answered = self._answered, Deferred()
@@ -98,7 +104,7 @@ class LazySQLiteStore(SQLiteStore):
             return result
 
         self.busy += 1
-        return SQLiteStore._in_thread(self, *args).addBoth(done)
+        return work.addBoth(done)
 
 
 LazyStore = LazyMemoryStore | LazySQLiteStore

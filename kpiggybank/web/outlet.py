@@ -5,7 +5,7 @@ from __future__ import annotations
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from types import TracebackType
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.abstract import FileDescriptor
@@ -71,8 +71,9 @@ class Outlet:
             Stalled: the reader took nothing of it for too long.
         """
         # Not all at once: each slice that the reader takes is a sign of life.
+        whole = memoryview(piece)
         for start in range(0, len(piece), SLICE_BYTES):
-            self._put(piece[start : start + SLICE_BYTES])
+            self._put(whole[start : start + SLICE_BYTES])
             if self._paused is not None:
                 await self._patiently(self._paused)
 
@@ -88,23 +89,22 @@ class Outlet:
         self._put(piece)
         return None if self._paused is None else self._patiently(self._paused)
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes | memoryview) -> None:
         request = self._request
-        transport = getattr(request.channel, "transport", None)
+        transport: Any = getattr(request.channel, "transport", None)
         if not _is_idle(transport):
-            request.write(data)
+            request.write(bytes(data))
             return
         # Nothing waits to be sent, so the kernel can have it now. To queue it would cost two system
         # calls more, and a turn of the reactor; for a line to a follower that is most of the work.
-        rest = memoryview(b"%x\r\n%b\r\n" % (len(data), data) if request.chunked else data)
+        parts = (b"%x\r\n" % len(data), data, b"\r\n") if request.chunked else (data,)
         request.sentLength += len(data)
-        while rest:
-            sent = transport.writeSomeData(rest)
-            if not isinstance(sent, int) or sent == 0:
-                # The kernel has enough, or the connection is lost, as the transport will find out.
-                transport.write(bytes(rest))
-                break
-            rest = rest[sent:]
+        try:
+            sent = transport.getHandle().sendmsg(parts)
+        except OSError:
+            sent = 0  # the kernel has enough, or the connection is lost, as the transport will see
+        if sent < sum(map(len, parts)):
+            transport.write(b"".join(parts)[sent:])
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
         self._unread = self._backlog()
@@ -154,7 +154,7 @@ class Outlet:
         """Nothing to do: the connection is lost, and the request tells its own end."""
 
 
-def _is_idle(transport: Any) -> TypeGuard[FileDescriptor]:
+def _is_idle(transport: Any) -> bool:
     """Whether a transport writes to a socket itself, and has nothing to write."""
     return (
         isinstance(transport, FileDescriptor)

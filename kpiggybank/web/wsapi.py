@@ -119,7 +119,8 @@ class WsApi:
                 following = form.read(self._bank, span, attrs.evolve(page, after=piece.after))
                 try:
                     if piece.text:
-                        await outlet.write(before + piece.text)
+                        await outlet.write(before)
+                        await outlet.write(piece.text)
                         before = form.comma
                     else:
                         await deferLater(self._clock, 0)  # a store in memory answers at once

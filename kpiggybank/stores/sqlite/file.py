@@ -120,17 +120,16 @@ class DatabaseFile:
         if append.absent and self._there(append.absent):
             return Failure(IdConflict("the key came with other events before"))
         first = self._newest + 1
-        new = [rows.row_of(seq, event) for seq, event in enumerate(append.events, first)]
         try:
-            if len(new) == 1:
-                self._writer.execute(rows.INSERT, new[0])
+            if len(append.events) == 1:
+                rows.insert(self._writer, first, append.events)
             else:
                 with self._writer:  # all or none of them
-                    self._writer.executemany(rows.INSERT, new)
+                    rows.insert(self._writer, first, append.events)
         except apsw.ConstraintError:
             # An id is taken. That is rare, so it is not asked beforehand.
             return self._repeat(append.events)
-        self._newest += len(new)
+        self._newest += len(append.events)
         cursor = self._sequence.cursor
         changes.extend(Change(cursor(seq), event) for seq, event in enumerate(append.events, first))
         return None

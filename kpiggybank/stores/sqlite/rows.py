@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from collections.abc import Sequence as Seq
 from contextlib import closing
 from typing import Any, cast
 from zlib import crc32
@@ -13,7 +14,12 @@ from kpiggybank.events import Event, Number, exact_timestamp, sortable
 from kpiggybank.interfaces import StoreDamaged
 
 _SELECT = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event WHERE "
-INSERT = "INSERT INTO event (seq, id, timestamp, json, checksum) VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO event (seq, id, timestamp, json, checksum) VALUES (?, ?, ?, ?, ?)"
+_ONE_MORE = ", (?, ?, ?, ?, ?)"
+
+#: Rows in one statement. The interpreter's lock is given up for each statement, and to get it back
+#: from a busy reactor takes longer than to insert a row.
+_TOGETHER = 100
 
 Row = tuple[int, str, Number, bytes, int]
 
@@ -47,6 +53,20 @@ def event_of(row: Row) -> Event:
     if not whole:
         raise StoreDamaged(f"event {id!r} (seq {seq}) is damaged in the file; see README, Damage")
     return Event(id, exact_timestamp(timestamp, json), json)
+
+
+def insert(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
+    """Insert events under ascending sequences; with more than one, within a transaction only.
+
+    Raises:
+        apsw.ConstraintError: an id is there already; some of the others may be there now, too.
+    """
+    for start in range(0, len(events), _TOGETHER):
+        values: list[Any] = []
+        together = events[start : start + _TOGETHER]
+        for seq, event in enumerate(together, first + start):
+            values += row_of(seq, event)
+        connection.execute(_INSERT + _ONE_MORE * (len(together) - 1), values)
 
 
 def ask(connection: apsw.Connection, *questions: Question) -> Generator[Row]:

@@ -154,8 +154,7 @@ class SQLiteStore:
 
     def _merge(self) -> None:
         """Begin to write the log to the database, if it has grown long."""
-        assert self._file is not None
-        frames = self._file.log_frames
+        frames = self._the_file.log_frames
         if frames < self._merged:
             self._merged = 0  # the log has begun anew
         if self._merging or not self._usable or frames - self._merged < CHECKPOINT_FRAMES:
@@ -231,13 +230,18 @@ class SQLiteStore:
     def _refusal(self) -> StoreError:
         return self._fault or StoreUnavailable("the store is not open")
 
+    @property
+    def _the_file(self) -> DatabaseFile:
+        assert self._file is not None, "the store is open"
+        return self._file
+
     def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
         if not self._usable:
             return fail(self._refusal)
-        return self._readers.do(partial(ask, self._file))
+        return self._readers.do(partial(ask, self._the_file))
 
     def _in_writer(self, work: Callable[[DatabaseFile], T]) -> Deferred[T]:
-        return self._writer.do(partial(work, self._file))
+        return self._writer.do(partial(work, self._the_file))
 
     async def _stop_threads(self) -> None:
         await self._readers.stop()
