@@ -1,5 +1,6 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
+# make soak   the tests that kill the daemon and cut its power, for 200 kills and 100 cuts
 # make demo   send realistic events to a running daemon
 # make bench  measure what it costs to store and to ask; bench-feed: to tell followers;
 #             bench-couchdb: to have a CouchDB behind it
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 POUCHDB := 4.2.0
 BUILD_FILES := setup.py pyproject.toml kpiggybank/__init__.py
 
-.PHONY: run test demo bench bench-feed bench-couchdb clean
+.PHONY: run test soak demo bench bench-feed bench-couchdb clean
 .DELETE_ON_ERROR:
 
 # The store that needs no set-up, unless the caller's environment names another. `exec`: the daemon
@@ -27,6 +28,10 @@ test: $(VENV)/installed-dev $(VENV)/pouchdb/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+soak: export KPIGGYBANK_SOAK = 1
+soak: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -s tests/integration/test_kill.py tests/integration/test_power_cut.py
 
 demo: $(VENV)/installed
 	exec $(BIN)/python -m kpiggybank.demo

@@ -156,6 +156,14 @@ class Daemon(ProcessProtocol):
         match = await self.says(r"KPIggyBank listens at (.+); store: (.+)\n")
         return match[1], match[2]
 
+    async def settled(self) -> None:
+        """Wait until it listens, or has ended."""
+
+        def seek() -> bool | None:
+            return "KPIggyBank listens at" in self.out or self.status is not None or None
+
+        await self._pulse.until(seek, self._story)
+
     @property
     def port(self) -> int:
         """The port of 127.0.0.1 at which it listens."""
