@@ -59,6 +59,10 @@ def open_file(path: str) -> DatabaseFile:
                     _look_over(path, writer, in_order)
                     _check_version(path, writer)
                 writer.pragma("journal_mode", "wal")
+                if not in_order:
+                    # Who was killed between write and sync has left what looks like any other
+                    # commit, and may be lost yet: it is synced before anybody builds on it.
+                    writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 generation, removed = writer.execute("SELECT generation, removed FROM bank").get
                 ancestors = dict(writer.execute("SELECT generation, newest FROM ancestor"))
                 newest = rows.greatest(writer)
