@@ -72,7 +72,7 @@ class Bank:
         count = len(deposit.drafts)
         absent: tuple[str, ...] = ()
         if key is None:
-            ids = [self._mint() for _ in range(count)]
+            ids = self._mint.several(count)
         elif deposit.single:
             ids, absent = [key], (f"{key}.0",)
         else:

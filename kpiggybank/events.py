@@ -34,8 +34,8 @@ class InvalidEvent(ValueError):
     """What was sent is no event; the text says why, and which one of a list (from 0)."""
 
 
-@attrs.frozen
-class Event:
+# Not by attrs: of these, one is made for each event that passes, in a third of the time.
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A JSON object with a time and a name; immutable.
 
     Attributes:
@@ -49,8 +49,7 @@ class Event:
     json: bytes
 
 
-@attrs.frozen
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """The fact that an event was stored.
 
     Attributes:
@@ -231,9 +230,6 @@ def _draft(value: Any, index: int) -> Draft:
     if type(timestamp) is not int and type(timestamp) is not float:  # a bool is an int, too
         trouble = "is not a finite number" if "timestamp" in value else "is missing"
         raise InvalidEvent(f"event {index}: 'timestamp' {trouble}")
-    for name in value:
-        if name.startswith("_"):
-            raise InvalidEvent(f"event {index}: a name that begins with '_' is reserved")
     try:
         sortable(timestamp)
         encoded = _encode(value)
@@ -241,6 +237,9 @@ def _draft(value: Any, index: int) -> Draft:
         raise InvalidEvent(f"event {index}: {error}") from None
     except RecursionError:
         raise InvalidEvent(f"event {index} is nested too deep") from None
+    # To look for the beginning of such a name is cheaper than to look at all names.
+    if b'"_' in encoded and any(name.startswith("_") for name in value):
+        raise InvalidEvent(f"event {index}: a name that begins with '_' is reserved")
     # Counting brackets is cheap and settles it for nearly every event.
     if encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
         raise InvalidEvent(f"event {index} is nested deeper than {MAX_DEPTH} levels")

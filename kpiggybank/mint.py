@@ -47,6 +47,14 @@ class Mint:
             self._last += 1
         return f"{self._last:028x}"
 
+    def several(self, count: int) -> list[str]:
+        """The next ids, at less cost than one by one."""
+        if count == 0:
+            return []
+        first = int(self(), 16)
+        self._last += count - 1
+        return [f"{number:028x}" for number in range(first, first + count)]
+
 
 def is_minted(id: str) -> bool:
     """Whether an id looks like those of `Mint`, which nobody else has used before."""

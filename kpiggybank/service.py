@@ -188,6 +188,7 @@ def makeService(options: Options) -> BankService:
     runner = options.parent if config.mode == "prod" else None
     observer = None if runner is None else logs.quiet_observer(runner)
     heap.keep_free_memory()
+    heap.search_less_for_cycles()
     reactor.callWhenRunning(_stop_on_signals, reactor)
     return BankService(reactor, store, bank, site, endpoint, observer)
 
