@@ -27,3 +27,22 @@ def test_two_mints_do_not_meet() -> None:
     clock = Clock()
     mints = Mint(clock.seconds), Mint(clock.seconds)
     assert len({mint() for mint in mints for _ in range(1000)}) == 2000
+
+
+def test_several_ids_are_like_others() -> None:
+    """Ids for a list come in order, after those before and before those after."""
+    mint = Mint()
+    ids = [mint(), *mint.several(100), mint(), *mint.several(0), *mint.several(1), mint()]
+    assert ids == sorted(set(ids))
+    assert len(ids) == 104
+
+
+def test_ids_go_on_after_an_earlier_process() -> None:
+    """Ids of a new process are greater than the old ones, though the clock was set back."""
+    clock = Clock()
+    clock.advance(1_700_000_000)
+    latest = Mint(clock.seconds)()
+    clock.rightNow -= 3600
+    mint = Mint(clock.seconds)
+    mint.go_on_after(latest)
+    assert latest < mint() < mint.horizon

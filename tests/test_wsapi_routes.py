@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.logger import LogEvent
 
-from kpiggybank.interfaces import StoreUnavailable
+from kpiggybank.interfaces import StoreDamaged, StoreFull, StoreUnavailable
 from kpiggybank.web import wsapi
 from tests.web_client import JSON, NDJSON, ROOT, Door, StagedStore
 
@@ -18,6 +18,33 @@ def test_ping() -> None:
     answer = Door().request("GET", "/wsapi/ping")
     assert (answer.status, answer.body) == (200, b"pong")
     assert answer.headers["content-type"] == "text/plain"
+
+
+def test_heartbeat_asks_the_store() -> None:
+    """The heartbeat is well as long as the store answers."""
+    store = StagedStore()
+    door = Door(store)
+    answer = door.request("GET", "/__heartbeat__")
+    assert (answer.status, answer.value) == (200, {"ok": True})
+    store.error = StoreUnavailable("the disk has failed")
+    answer = door.request("GET", "/__heartbeat__")
+    assert (answer.status, answer.value["error"]) == (503, "unavailable")
+
+
+def test_full_store() -> None:
+    """What there is no room for is 507, with the time to try again."""
+    answer = Door(StagedStore(error=StoreFull("no room"))).post(b'{"timestamp":1}')
+    assert answer.status == 507
+    assert answer.value == {"error": "insufficient_storage", "reason": "no room"}
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_damaged_event() -> None:
+    """An event that is not what was written is an error that names it, and no reason to retry."""
+    answer = Door(StagedStore(error=StoreDamaged("event 'x' is damaged"))).get("?id=x")
+    assert answer.status == 500
+    assert answer.value == {"error": "damaged", "reason": "event 'x' is damaged"}
+    assert "retry-after" not in answer.headers
 
 
 @pytest.mark.parametrize("path", ["", "/rows", "/count", "/last"])

@@ -88,7 +88,7 @@ def answer_failure(request: Request, failure: Failure) -> bytes:
         case UnsupportedMediaType() as error:
             return refuse(request, 415, "unsupported_media_type", str(error))
         case StoreDamaged() as error:
-            _log.error("{reason}", reason=str(error))
+            _log.warn("{reason}", reason=str(error))
             return refuse(request, 500, "damaged", str(error))
         case StoreFull() as error:
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)

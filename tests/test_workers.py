@@ -1,0 +1,80 @@
+"""Threads that work for the reactor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, gatherResults
+
+from kpiggybank.stores.sqlite.workers import Workers
+
+reactor: Any = _reactor  # to mypy, it is a module
+
+
+@pytest_twisted.async_yield_fixture
+async def workers() -> AsyncIterator[Workers]:
+    """Two threads, ended afterwards."""
+    workers = Workers(reactor, 2, "test")
+    workers.start()
+    yield workers
+    await workers.stop()
+
+
+@ensureDeferred
+async def test_result_comes_in_the_reactors_thread(workers: Workers) -> None:
+    """The work is done elsewhere, its result told here."""
+    assert await workers.do(threading.current_thread) is not threading.current_thread()
+    told = workers.do(lambda: None).addCallback(lambda _: threading.current_thread())
+    assert await told is threading.current_thread()
+
+
+@ensureDeferred
+async def test_failure_is_an_outcome(workers: Workers) -> None:
+    """What the work raises is what the Deferred fails with; the thread goes on."""
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await workers.do(lambda: 1 // 0)
+    assert await workers.do(lambda: 5) == 5
+
+
+@ensureDeferred
+async def test_all_threads_work(workers: Workers) -> None:
+    """As many pieces of work go on at a time as there are threads."""
+    together = threading.Barrier(2)
+    await gatherResults([workers.do(together.wait) for _ in range(2)])
+
+
+@ensureDeferred
+async def test_cancelling_frees_who_waits(workers: Workers) -> None:
+    """Who cancels is told so at once; the work is done all the same."""
+    go, done = threading.Event(), threading.Event()
+
+    def work_on() -> None:
+        go.wait()
+        done.set()
+
+    work = workers.do(work_on)
+    work.cancel()
+    with pytest.raises(CancelledError):
+        await work
+    go.set()
+    await workers.do(done.wait)
+
+
+@ensureDeferred
+async def test_stop_is_after_all_work() -> None:
+    """Stopping waits for what was given before, and its outcome is told first."""
+    workers = Workers(reactor, 1, "test")
+    workers.start()
+    outcomes: list[int] = []
+    for number in range(3):
+        workers.do(partial(abs, number)).addCallback(outcomes.append)
+    await workers.stop()
+    assert outcomes == [0, 1, 2]
