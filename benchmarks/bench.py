@@ -8,7 +8,7 @@
 4. A range of 1 million over HTTP / a loop over the same rows with the standard library's `sqlite3`.
 5. The first byte of that range, and the daemon's memory for it.
 6. A range of 10 rows out of 1 million / a ping, over 64 connections.
-7. A count of 1 million, and of a part of them / a ping, over 64 connections.
+7. A count of 1 million / a ping, over 64 connections.
 8. The slowest hundredth of POSTs at an even pace, while somebody reads the million / while nobody
    does.
 9. One POST after the other / a bare `fdatasync` of 4 KiB, both at their median.

@@ -70,24 +70,12 @@ def few(bench: Bench) -> Iterable[Row]:
 
 
 def counts(bench: Bench) -> Iterable[Row]:
-    """Row 7: how many there are at all, and between two places of which each is another one."""
-    all_ = Row(7, "count of a million", "ping", AtLeast(0.6), "/s", "a request")
-    some = Row(7, "count of a part of them", "ping", AtLeast(0.6), "/s", "a request")
-    random = Random(1)
-    third = MILLION // 3
-    places = [
-        (random.randrange(third), random.randrange(2 * third, MILLION)) for _ in range(_DIFFERENT)
-    ]
-    parts = [
-        f"{API}/count?start={timestamp_of(start)}&end={timestamp_of(end)}" for start, end in places
-    ]
+    """Row 7."""
+    row = Row(7, "count of a million", "ping", AtLeast(0.6), "/s", "a request")
     with bench.bank(bench.databases.million) as bank:
-        connection = Connection(bank.port, OK)
-        _check(int(connection.ask(get(f"{API}/count"))), MILLION)
-        _check(int(connection.ask(get(parts[0]))), places[0][1] - places[0][0] + 1)
-        _in_turn(bank, all_, [f"{API}/count"])
-        _in_turn(bank, some, parts)
-    return [all_, some]
+        _check(int(Connection(bank.port, OK).ask(get(f"{API}/count"))), MILLION)
+        _in_turn(bank, row, [f"{API}/count"])
+    return [row]
 
 
 def _in_turn(bank: Process, row: Row, paths: list[str]) -> None:
