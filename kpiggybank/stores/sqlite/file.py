@@ -219,7 +219,7 @@ class DatabaseFile:
         """See `IChangeHistory.changes`."""
         with self._reading() as connection:
             number = self._sequence.number(since, rows.greatest(connection))
-            later = ("seq > ? ORDER BY seq LIMIT ?", (number, limit))
+            later = (f"seq > ? ORDER BY seq LIMIT {limit:d}", (number,))
             with closing(rows.ask(connection, later)) as found:
                 return piece_of(map(self._change, found), limit)
 

@@ -16,20 +16,23 @@ from kpiggybank.stores.sqlite import rows
 
 _GREATEST = 2**63 - 1
 
-# A piece of a range begins within a timestamp (many events may share one) and goes on beyond it.
-# Two questions, because SQLite answers `(timestamp, seq) > (?, ?)` by walking over all events of
-# that timestamp, which makes paging through them quadratic.
+# A piece that is not the first begins within a timestamp (many events may share one) and goes on
+# beyond it. Two questions, because SQLite answers `(timestamp, seq) > (?, ?)` by walking over all
+# events of that timestamp, which makes paging through them quadratic.
+_FROM_FIRST = "timestamp BETWEEN ? AND ? ORDER BY timestamp, seq"
+_FROM_LAST = "timestamp BETWEEN ? AND ? ORDER BY timestamp DESC, seq DESC"
 WITHIN = "timestamp = ? AND seq > ? ORDER BY seq"
 _BEYOND = "timestamp > ? AND timestamp <= ? ORDER BY timestamp, seq"
 _WITHIN_DESCENDING = "timestamp = ? AND seq < ? ORDER BY seq DESC"
 _BEYOND_DESCENDING = "timestamp < ? AND timestamp >= ? ORDER BY timestamp DESC, seq DESC"
 
 # The text is joined by SQLite, in C and without the interpreter's lock; where the next piece begins
-# is answered by the same statement, so that both see the same events.
+# is answered by the same statement, so that both see the same events. What is the same again and
+# again is written out: to bind a limit makes SQLite plan anew, which takes longer than to answer.
 _COPY = """
-    SELECT (SELECT CAST(group_concat(json, ?) AS BLOB)
-            FROM (SELECT json FROM event WHERE {0} LIMIT ?)),
-           (SELECT seq FROM event WHERE {0} LIMIT 1 OFFSET ?)
+    SELECT (SELECT CAST(group_concat(json, '{comma}') AS BLOB)
+            FROM (SELECT json FROM event WHERE {condition} LIMIT {limit})),
+           (SELECT seq FROM event WHERE {condition} LIMIT 1 OFFSET {limit} - 1)
 """
 
 
@@ -71,8 +74,8 @@ def _copy(
 ) -> EventText:
     texts: list[bytes] = []
     for condition, bindings in _questions(connection, sequence, span, page):
-        asked = (comma.decode(), *bindings, page.limit, *bindings, page.limit - 1)
-        text, last = connection.execute(_COPY.format(condition), asked).get
+        asked = _COPY.format(comma=comma.decode(), condition=condition, limit=page.limit)
+        text, last = connection.execute(asked, bindings * 2).get
         if text is not None:
             texts.append(text)
         if last is not None:
@@ -83,12 +86,12 @@ def _copy(
 def _questions(
     connection: apsw.Connection, sequence: Sequence, span: Range, page: Page
 ) -> Seq[rows.Question]:
-    """What to ask one after the other: first within the timestamp of the place, then beyond it."""
+    """What to ask one after the other."""
     low, high = bounds(span)
-    place = (high, _GREATEST) if page.descending else (low, 0)
-    if page.after is not None:
-        after = _place(connection, sequence, page.after)
-        place = min(place, after) if page.descending else max(place, after)
+    if page.after is None:
+        return ((_FROM_LAST if page.descending else _FROM_FIRST, (low, high)),)
+    after = _place(connection, sequence, page.after)
+    place = min((high, _GREATEST), after) if page.descending else max((low, 0), after)
     if not low <= place[0] <= high:
         return ()
     if page.descending:

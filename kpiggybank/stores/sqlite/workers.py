@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
@@ -34,6 +35,9 @@ class Workers:
     _count: int
     _name: str
     _jobs: SimpleQueue[_Job | None] = attrs.field(factory=SimpleQueue, init=False)
+    #: Results on their way, and whether the reactor has been told to fetch them.
+    _results: deque[tuple[Deferred[Any], Any]] = attrs.field(factory=deque, init=False)
+    _told: bool = attrs.field(default=False, init=False)
     _stopped: Deferred[None] = attrs.field(factory=Deferred, init=False)
 
     def start(self) -> None:
@@ -57,14 +61,23 @@ class Workers:
         return self._stopped
 
     def _work(self) -> None:
-        tell = self._reactor.callFromThread
         for done, work in iter(self._jobs.get, None):
             try:
                 result = work()
             except BaseException:  # whatever it is, it is the outcome of this work
                 result = Failure()
-            tell(done.callback, result)
-        tell(self._end)
+            self._results.append((done, result))
+            # To wake the reactor is dear: once is enough for all that it has not fetched yet.
+            if not self._told:
+                self._told = True
+                self._reactor.callFromThread(self._fetch)
+        self._reactor.callFromThread(self._end)
+
+    def _fetch(self) -> None:
+        self._told = False  # first: what comes from here on is told anew
+        while self._results:
+            done, result = self._results.popleft()
+            done.callback(result)
 
     def _end(self) -> None:
         self._count -= 1
