@@ -8,10 +8,11 @@ import gc
 #: The parameters of `mallopt(3)`.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 #: Blocks below this come from the heap, and so much of it may be free at its end.
 _BLOCK_BYTES = 4 * 2**20
-_FREE_BYTES = 8 * 2**20
+_FREE_BYTES = 4 * 2**20
 
 #: Objects that are made before the youngest are searched for cycles; Python's own number is 700,
 #: and a single request with a list of events makes many times as many.
@@ -32,11 +33,14 @@ def keep_free_memory() -> None:
     """Keep a few megabytes of free memory instead of giving them back at once.
 
     By itself glibc gives back each large block, and the kernel clears it when it is wanted again a
-    moment later: for a range that took more time than to read it. Other C libraries are left alone.
+    moment later: for a range that took more time than to read it. It also has a heap for each
+    thread, so that what one thread has freed is of no use to the next. Other C libraries are left
+    alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
         return
+    mallopt(_M_ARENA_MAX, 1)
     mallopt(_M_MMAP_THRESHOLD, _BLOCK_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _FREE_BYTES)

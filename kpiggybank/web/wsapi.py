@@ -32,7 +32,7 @@ from kpiggybank.web.streams import LINES, STREAM_FORMATS, StreamFormat, StreamWr
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
 CURSOR_HEADER = b"KPIggyBank-Cursor"
 #: Events that a range reads at once: twice as many are the memory that a slow reader costs.
-EVENTS_AT_ONCE = 1000
+EVENTS_AT_ONCE = 1500
 
 _READERS: dict[bytes, Callable[[bytes], Deposit]] = {
     b"application/x-www-form-urlencoded": from_form,

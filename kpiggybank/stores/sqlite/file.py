@@ -250,6 +250,7 @@ class DatabaseFile:
             except IndexError:
                 connection = connect(self._path)
                 connection.execute("PRAGMA query_only = ON")
+                connection.execute("PRAGMA cache_size = -1000")  # KiB; the kernel has one, too
             try:
                 yield connection
             finally:
