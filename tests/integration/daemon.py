@@ -235,6 +235,14 @@ class Wire(Protocol):
 
         await self._pulse.until(seek, lambda: f"{text!r} in {self.received!r}")
 
+    async def more(self, than: int) -> bool:
+        """Wait for more bytes than so many, or for the end; tells whether they have come."""
+
+        def seek() -> bool | None:
+            return len(self.received) > than or (None if self.end is None else False)
+
+        return await self._pulse.until(seek, lambda: f"more than {than} bytes")
+
     async def rest(self) -> bytes:
         """All that has come, once the connection has ended."""
         await self._pulse.until(lambda: self.end, lambda: f"the end of {self.received!r}")
