@@ -1,0 +1,143 @@
+"""What SQLite files live through: an older version, people's hands, a long log, large pieces."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import apsw
+import attrs
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from kpiggybank.events import Event, Page, Range
+from kpiggybank.interfaces import PAGE_BYTES
+from kpiggybank.stores.sqlite import store as store_module
+from kpiggybank.stores.sqlite.checking import FileCheck
+from kpiggybank.stores.sqlite.store import SQLiteStore
+from tests.feed_contract import event, events, read_all
+
+FIRST_SCHEMA = """
+    CREATE TABLE bank (version INTEGER NOT NULL, generation TEXT NOT NULL) STRICT;
+    CREATE TABLE event (seq INTEGER PRIMARY KEY, id TEXT NOT NULL, timestamp ANY NOT NULL,
+                        json TEXT NOT NULL) STRICT;
+    CREATE UNIQUE INDEX event_id ON event (id);
+    CREATE INDEX event_timestamp ON event (timestamp);
+    INSERT INTO bank VALUES (1, '0123abcd');
+    INSERT INTO event VALUES (1, 'a', 5, '{"timestamp":5}'), (2, 'b', 1.5, '{"timestamp":1.5}'),
+                             (3, 'c', 18446744073709551616.0, '{"timestamp":18446744073709551616}');
+    PRAGMA application_id = 0x4B504967;
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the file of a test is."""
+    return tmp_path / "bank.sqlite3"
+
+
+async def opened(path: Path) -> SQLiteStore:
+    """A store on a file."""
+    store = SQLiteStore(reactor, str(path))
+    await store.open()
+    return store
+
+
+def sql(path: Path, statement: str) -> None:
+    """What people do to a file while no store has it open."""
+    connection = apsw.Connection(str(path))
+    try:
+        connection.execute(statement)
+    finally:
+        connection.close()
+
+
+@ensureDeferred
+async def test_first_version(path: Path) -> None:
+    """A file of version 1 is brought up, with its events and cursors, and is a good one then."""
+    sql(path, FIRST_SCHEMA)
+    store = await opened(path)
+    assert [(e.id, e.timestamp) for e in await read_all(store)] == [
+        ("b", 1.5),
+        ("a", 5),
+        ("c", 2**64),
+    ]
+    assert [change.event.id for change in await store.changes("1-0123abcd", 9)] == ["b", "c"]
+    assert await store.count(Range()) == 3
+    await store.append(events([7], "new"))
+    await store.close()
+    assert list(FileCheck(str(path)).findings()) == []
+    store = await opened(path)
+    assert await store.count(Range()) == 4
+    await store.close()
+
+
+@ensureDeferred
+async def test_people_delete_old_events(path: Path) -> None:
+    """Counts, cursors and the check stay right; the newest event cannot be taken."""
+    store = await opened(path)
+    await store.append(events(range(10)))
+    cursor = (await store.changes(await store.first(), 5))[-1].cursor
+    await store.close()
+    sql(path, "DELETE FROM event WHERE timestamp < 7")
+    with pytest.raises(apsw.ConstraintError, match="the newest event must stay"):
+        sql(path, "DELETE FROM event WHERE timestamp > 8")
+    store = await opened(path)
+    assert await store.count(Range()) == 3 == await store.count(Range(0, 100))
+    assert [change.event.id for change in await store.changes(cursor, 9)] == ["e7", "e8", "e9"]
+    await store.append(events([11], "new"))
+    assert await store.count(Range()) == 4
+    await store.close()
+    assert list(FileCheck(str(path)).findings()) == []
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("limit", [1, 3, 50])
+@ensureDeferred
+async def test_copied_range_is_what_is_read(path: Path, limit: int, descending: bool) -> None:
+    """The text of a range is its events, joined, whatever the pieces and equal timestamps."""
+    store = await opened(path)
+    await store.append(events([3, 1, 3, 3, 2, 3, 3, 1, 9, 3, -1.5, 2**64]))
+    for span in (Range(), Range(1, 3), Range(3, 3), Range(4, 8), Range(9), Range(5, 1)):
+        expected = [e.json for e in await read_all(store, span, descending=descending)]
+        texts: list[bytes] = []
+        page = Page(limit, descending=descending)
+        while True:
+            piece = await store.copy(span, page, b",")
+            texts += [piece.text] if piece.text else []
+            if piece.after is None:
+                break
+            page = attrs.evolve(page, after=piece.after)
+        assert b",".join(texts) == b",".join(expected)
+    await store.close()
+
+
+@ensureDeferred
+async def test_copied_range_of_large_events(path: Path) -> None:
+    """Pieces of large events end early, also where a single one is larger than a piece."""
+    store = await opened(path)
+    sizes = [10, PAGE_BYTES // 2, PAGE_BYTES // 2, PAGE_BYTES + 10, 10, 10]
+    given = [event(f"e{n}", n, text="x" * size) for n, size in enumerate(sizes)]
+    await store.append(given)
+    pieces = [await store.copy(Range(), Page(100), b"\n")]
+    while pieces[-1].after is not None:
+        pieces.append(await store.copy(Range(), Page(100, after=pieces[-1].after), b"\n"))
+    assert b"\n".join(p.text for p in pieces if p.text) == b"\n".join(e.json for e in given)
+    assert max(len(piece.text) for piece in pieces) < 2 * PAGE_BYTES + 100
+    await store.close()
+
+
+@ensureDeferred
+async def test_log_stays_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is written, the log begins anew now and then, and nothing is lost by that."""
+    monkeypatch.setattr(store_module, "CHECKPOINT_FRAMES", 50)
+    store = await opened(path)
+    size = 0
+    for number in range(600):
+        await store.append([Event(f"e{number}", number, b'{"timestamp":%d}' % number)])
+        size = max(size, os.path.getsize(f"{path}-wal"))
+    assert size < 400 * 4200, "600 commits of 3 pages and more"
+    assert await store.count(Range(0, 600)) == 600
+    await store.close()
+    assert list(FileCheck(str(path)).findings()) == []
