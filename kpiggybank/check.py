@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from argparse import ArgumentParser
 
@@ -11,6 +12,7 @@ from kpiggybank.stores.sqlite.checking import FileCheck
 
 def main() -> None:
     """Check a file; ends with status 0 if all is well, 1 if it is damaged, 2 if it is none."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is nothing to complain of
     parser = ArgumentParser("kpiggybank-check", description="Check every event of a SQLite file.")
     parser.add_argument("file", help="may be in use")
     path = parser.parse_args().file
@@ -21,6 +23,10 @@ def main() -> None:
             print(finding, flush=True)
             count += 1
     except StoreError as error:
+        if count:
+            # What has been found so far is why.
+            print(f"{error}")
+            sys.exit(1)
         print(f"kpiggybank-check: {error}", file=sys.stderr)
         sys.exit(2)
     if count:

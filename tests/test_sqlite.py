@@ -15,7 +15,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
 from kpiggybank.events import Range
-from kpiggybank.interfaces import IDisposable, IEventBank, StoreDamaged, StoreUnavailable
+from kpiggybank.interfaces import (
+    IDisposable,
+    IEventBank,
+    StoreBroken,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+)
 from kpiggybank.stores.sqlite import file as file_module
 from kpiggybank.stores.sqlite import opening, ranges
 from kpiggybank.stores.sqlite.store import SQLiteStore
@@ -226,11 +233,37 @@ async def test_unusable_folder(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_empty_file_becomes_a_database(path: Path) -> None:
-    """An empty file, as a crash in the very first moment leaves it, is no obstacle."""
+async def test_empty_file(path: Path) -> None:
+    """An empty file is one that was cut short: a new one has its name only when it is whole."""
     path.touch()
+    assert "damaged (it is empty)" in await refusal(path)
+    assert path.read_bytes() == b""
+
+
+@ensureDeferred
+async def test_log_without_its_file(path: Path) -> None:
+    """A log whose database has gone is no reason to make a new one."""
+    Path(f"{path}-wal").write_bytes(b"some of the log")
+    await refusal(path)
+    assert [entry.name for entry in path.parent.iterdir()] == [f"{path.name}-wal"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@ensureDeferred
+async def test_file_is_taken_away(path: Path, replaced: bool) -> None:
+    """What would go into a file that nobody can find any more is not acknowledged."""
     store = SQLiteStore(reactor, str(path))
+    told: list[StoreError] = []
+    store.when_broken(told.append)
     await store.open()
+    await store.append(events([1]))
+    path.rename(path.with_suffix(".moved"))
+    if replaced:
+        path.write_bytes(path.with_suffix(".moved").read_bytes())
+    for _ in range(2):
+        with pytest.raises(StoreBroken, match="removed or replaced"):
+            await store.append(events([2], "lost"))
+    assert len(told) == 1
     await store.close()
 
 

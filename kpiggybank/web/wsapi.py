@@ -21,7 +21,7 @@ from werkzeug.http import parse_accept_header
 
 from kpiggybank.bank import NOW, Bank
 from kpiggybank.events import Deposit, from_form, from_json, from_lines
-from kpiggybank.interfaces import InvalidCursor
+from kpiggybank.interfaces import InvalidCursor, StoreDamaged
 from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.outlet import Outlet, Stalled
@@ -191,6 +191,8 @@ class WsApi:
         # The outlet has aborted the connection; finishing the answer would make it look complete.
         if failure.check(Stalled):
             self._log.info("an answer was cut: {reason}", reason=failure.getErrorMessage())
+        elif failure.check(StoreDamaged):
+            self._log.warn("an answer was cut: {reason}", reason=failure.getErrorMessage())
         elif failure.check(InvalidCursor):
             self._log.warn("a stream was cut: its place is in a database that is gone")
         else:

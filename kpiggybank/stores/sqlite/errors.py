@@ -34,5 +34,7 @@ def _translated(error: apsw.Error, text: str) -> StoreError:
             return StoreFull(f"{text}; make room")
         case apsw.CorruptError() | apsw.NotADBError():
             return StoreDamaged(f"{text}; {RESTORE}")
+        case apsw.IOError():
+            return StoreUnavailable(f"{text}; see whether the disk is full, or fails")
         case _:
             return StoreUnavailable(text)

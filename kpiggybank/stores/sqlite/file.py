@@ -102,6 +102,7 @@ class DatabaseFile:
         """
         changes: list[Change] = []
         with self._for_good("write"):
+            self._look_after_file()
             newest = self._newest
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
@@ -115,6 +116,15 @@ class DatabaseFile:
             if self._broken is not None:  # a checkpoint has found out while this was written
                 raise self._broken
         return Written(outcomes, changes)
+
+    def _look_after_file(self) -> None:
+        """Make sure that what is written can be found: people may have moved the file away."""
+        try:
+            there = os.path.samestat(os.stat(self._path), os.fstat(self._lock))
+        except OSError:
+            there = False
+        if not there:
+            raise StoreBroken(f"{self._path} was removed or replaced while it was in use")
 
     def _insert(self, append: Append, changes: list[Change]) -> Failure | None:
         if append.absent and self._there(append.absent):

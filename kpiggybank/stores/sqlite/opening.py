@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import closing, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -40,24 +41,27 @@ def open_file(path: str) -> DatabaseFile:
     """
     try:
         _make_folder(Path(path).parent)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        # Who closes a database in order leaves no log, so this is before SQLite looks into it.
+        in_order = not _size(f"{path}-wal")
+        if in_order and not os.path.lexists(path):
+            _create(path)
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
     try:
         # SQLite's own locks are of another kind and last for a transaction only.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Who closes a database in order leaves no log, so this is before SQLite looks into it.
-        in_order = not _size(f"{path}-wal")
-        if not in_order and not _size(path):
-            raise _damaged(path, "it is empty, beside a log that is not")
+        if not _size(path):
+            raise _damaged(path, "it is empty")
         with driver_errors(f"open {path}"):
             writer = connect(path)
             try:
-                if _is_new(path, writer):
-                    _create(writer)
-                else:
-                    _look_over(path, writer, in_order)
-                    _check_version(path, writer)
+                if writer.pragma("application_id") != APPLICATION_ID:
+                    raise StoreUnavailable(
+                        f"{path} is a database of another program; use another DB_NAME"
+                    )
+                _look_over(path, writer, in_order)
+                _check_version(path, writer)
                 writer.pragma("journal_mode", "wal")
                 if not in_order:
                     # Who was killed between write and sync has left what looks like any other
@@ -67,8 +71,8 @@ def open_file(path: str) -> DatabaseFile:
                 ancestors = dict(writer.execute("SELECT generation, newest FROM ancestor"))
                 newest = rows.greatest(writer)
             except BaseException:
-                # What is damaged stays as it is, its log included.
-                writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                if not in_order:  # what is damaged stays as it is, its log included
+                    writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 writer.close()
                 raise
     except BaseException as error:
@@ -126,25 +130,27 @@ def _size(path: str) -> int:
         return 0
 
 
-def _is_new(path: str, connection: apsw.Connection) -> bool:
-    """Whether a database is empty; one of another program is refused before it is touched."""
-    mark = connection.pragma("application_id")
-    if mark == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
-        return True
-    if mark != APPLICATION_ID:
-        raise StoreUnavailable(f"{path} is a database of another program; use another DB_NAME")
-    return False
-
-
 def _schema() -> str:
     return resources.files(__package__).joinpath("schema.sql").read_text()
 
 
-def _create(connection: apsw.Connection) -> None:
-    with connection:
-        connection.execute(_schema())
-        connection.execute("INSERT INTO bank VALUES (?, ?, 0)", (VERSION, Sequence().generation))
-        connection.pragma("application_id", APPLICATION_ID)
+def _create(path: str) -> None:
+    """Make a database that has its name only when it is whole: an empty file is no beginning."""
+    fresh = f"{path}.{os.getpid()}.new"
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+    try:
+        with driver_errors(f"make {path}"), closing(connect(fresh)) as connection, connection:
+            connection.execute(_schema())
+            life = Sequence().generation
+            connection.execute("INSERT INTO bank VALUES (?, ?, 0)", (VERSION, life))
+            connection.pragma("application_id", APPLICATION_ID)
+        with suppress(FileExistsError):  # somebody else was faster
+            os.link(fresh, path)
+    finally:
+        for suffix in ("", "-journal"):
+            with suppress(FileNotFoundError):
+                os.unlink(fresh + suffix)
+    sync_folder(Path(path).parent)
 
 
 def _check_version(path: str, connection: apsw.Connection) -> None:
