@@ -36,16 +36,27 @@ class FileCheck:
         with driver_errors(f"read {self._path}"):
             connection = connect_to_read(self._path)
             try:
-                with connection:  # all of it at one moment
-                    yield from self._events(connection)
-                    yield from self._file(connection)
+                # All of it at one moment. Nothing but closing ends the transaction: to end it in
+                # order fails after what could not be read.
+                connection.execute("BEGIN")
+                for look in (self._events, self._file):
+                    yield from self._as_far_as_possible(look(connection))
             finally:
                 connection.close()
 
+    def _as_far_as_possible(self, found: Iterator[str]) -> Iterator[str]:
+        try:
+            yield from found
+        except apsw.CorruptError as error:
+            yield f"the rest cannot be read: {error}"
+
     def _events(self, connection: apsw.Connection) -> Iterator[str]:
         last = 0
-        newest = rows.greatest(connection)
-        while last < newest:
+        try:
+            newest = rows.greatest(connection)
+        except apsw.CorruptError:
+            newest = 0  # whoever knows no end goes no further than to what cannot be read
+        while True:
             try:
                 for row in rows.ask(connection, ("seq > ? ORDER BY seq", (last,))):
                     last = row[0]
@@ -56,9 +67,20 @@ class FileCheck:
                         yield str(error)
                 break
             except (apsw.CorruptError, StoreDamaged) as error:
-                last += 1
+                last = self._next(connection, last)
                 self.events += 1
                 yield f"event {last} cannot be read: {error}"
+            if last >= newest:
+                break
+
+    def _next(self, connection: apsw.Connection, last: int) -> int:
+        """The event after one: where people have deleted some, it has not the next number."""
+        question = "SELECT coalesce(min(seq), ?) FROM event WHERE seq > ?"
+        try:
+            following: int = connection.execute(question, (last + 1, last)).get
+        except apsw.CorruptError:
+            return last + 1
+        return following
 
     def _file(self, connection: apsw.Connection) -> Iterator[str]:
         for (line,) in connection.execute("PRAGMA integrity_check"):
@@ -66,5 +88,5 @@ class FileCheck:
                 yield " ".join(str(line).split())
         removed = connection.execute("SELECT removed FROM bank").get or 0
         missing = rows.greatest(connection) - removed - self.events
-        if missing:
+        if missing > 0:
             yield f"{missing} events are missing"
