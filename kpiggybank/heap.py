@@ -16,7 +16,9 @@ _FREE_BYTES = 4 * 2**20
 
 #: Objects that are made before the youngest are searched for cycles; Python's own number is 700,
 #: and a single request with a list of events makes many times as many.
-_YOUNG_OBJECTS = 20_000
+_YOUNG_OBJECTS = 5_000
+#: Searches after which the older ones are searched, too: about as often as by themselves.
+_SEARCHES = 2
 
 
 def search_less_for_cycles() -> None:
@@ -26,7 +28,7 @@ def search_less_for_cycles() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS)
+    gc.set_threshold(_YOUNG_OBJECTS, _SEARCHES, _SEARCHES)
 
 
 def keep_free_memory() -> None:
