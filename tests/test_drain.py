@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 import pytest_twisted
@@ -268,4 +269,4 @@ async def store_much(server: Server) -> int:
     one = event("", 1, pad="x" * 2000)
     batch = [type(one)(str(number), 1, one.json) for number in range(MANY)]
     result_of(server.door.store.append(batch))
-    return MANY // EVENTS_AT_ONCE
+    return math.ceil(MANY / EVENTS_AT_ONCE)
