@@ -37,6 +37,10 @@ from kpiggybank.stores.sqlite.workers import Workers
 #: How many reads go on at a time, each in a thread and with a connection of its own.
 READERS = 3
 
+#: They stand back behind the reactor and the thread that writes: on one core, a post beside a large
+#: range took ten times as long as alone, and with this it takes three times as long.
+READERS_NICENESS = 10
+
 #: Frames (pages of 4 KiB) in the write-ahead log after which they are written to the database.
 CHECKPOINT_FRAMES = 4000
 
@@ -85,7 +89,7 @@ class SQLiteStore:
 
     def __attrs_post_init__(self) -> None:
         self._writer = Workers(self._reactor, 1, "kpiggybank write")
-        self._readers = Workers(self._reactor, READERS, "kpiggybank read")
+        self._readers = Workers(self._reactor, READERS, "kpiggybank read", READERS_NICENESS)
         self._appends = GroupCommit(self._write, self._reactor)
 
     def describe(self) -> str:

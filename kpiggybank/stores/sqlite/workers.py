@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, get_native_id
 from typing import Any, TypeVar
 
 import attrs
@@ -29,11 +31,13 @@ class Workers:
         reactor: gets the results.
         count: how many threads.
         name: of each of them, for debuggers.
+        niceness: by how much they stand back when others of this machine want its cores.
     """
 
     _reactor: IReactorFromThreads
     _count: int
     _name: str
+    _niceness: int = 0
     _jobs: SimpleQueue[_Job | None] = attrs.field(factory=SimpleQueue, init=False)
     #: Results on their way, and whether the reactor has been told to fetch them.
     _results: deque[tuple[Deferred[Any], Any]] = attrs.field(factory=deque, init=False)
@@ -61,6 +65,9 @@ class Workers:
         return self._stopped
 
     def _work(self) -> None:
+        with suppress(OSError):  # only Linux knows priorities of threads
+            usual = os.getpriority(os.PRIO_PROCESS, get_native_id())
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), usual + self._niceness)
         for done, work in iter(self._jobs.get, None):
             try:
                 result = work()
