@@ -12,9 +12,10 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from kpiggybank.events import Event, Page, Range
-from kpiggybank.interfaces import PAGE_BYTES
+from kpiggybank.interfaces import PAGE_BYTES, StoreFull
 from kpiggybank.stores.sqlite import store as store_module
 from kpiggybank.stores.sqlite.checking import FileCheck
+from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import event, events, read_all
 
@@ -141,3 +142,18 @@ async def test_log_stays_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert await store.count(Range(0, 600)) == 600
     await store.close()
     assert list(FileCheck(str(path)).findings()) == []
+
+
+def test_full_disk_says_what_could_not_be_done(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the log cannot be written to the database is said so, not as a read that failed."""
+
+    class Full(apsw.Connection):
+        def wal_checkpoint(self, *args: object) -> tuple[int, int]:
+            raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(apsw, "Connection", Full)
+    file = open_file(str(path))
+    for merge in (file.checkpoint, file.rewind):
+        with pytest.raises(StoreFull, match=r"cannot write its log to the database: .*; make room"):
+            merge()
+    file.close()

@@ -329,7 +329,8 @@ async def ask(place: int | str, request: bytes) -> Answer:
     """Make one request over a connection of its own; it must ask for the connection's end."""
     wire = await connect(place)
     try:
-        wire.send(request)
+        transport: Any = wire.transport
+        transport.write(request)  # there may be more than the kernel takes at once
         return await wire.answer()
     finally:
         wire.close()

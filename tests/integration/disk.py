@@ -10,7 +10,7 @@ import attrs
 
 #: For the process: `PRAGMA synchronous`, whatever the program says; proves that the rig notices.
 SYNCHRONOUS = "FAULTY_DISK_SYNCHRONOUS"
-#: For the process: pages after which SQLite checkpoints.
+#: For the process: frames of the log after which they are written to the database.
 CHECKPOINT = "FAULTY_DISK_CHECKPOINT"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import apsw
 from twisted.scripts.twistd import run
 
+from kpiggybank.stores.sqlite import store
 from tests.integration.disk import CHECKPOINT, SYNCHRONOUS, Disk, Fault
 from tests.integration.platter import Change, Inode, Platter
 
@@ -104,7 +105,10 @@ class FaultyDisk(apsw.VFS):
             self._platter.sync_names()
 
 
-def _set_pragmas(environ: Mapping[str, str]) -> None:
+def _set_up(environ: Mapping[str, str]) -> None:
+    if frames := environ.get(CHECKPOINT):
+        store.CHECKPOINT_FRAMES = int(frames)
+
     def deny(action: int, name: str | None, *details: str | None) -> int:
         ours = action == apsw.SQLITE_PRAGMA and name == "synchronous"
         return apsw.SQLITE_IGNORE if ours else apsw.SQLITE_OK
@@ -113,8 +117,6 @@ def _set_pragmas(environ: Mapping[str, str]) -> None:
         if level := environ.get(SYNCHRONOUS):
             connection.pragma("synchronous", level)
             connection.authorizer = deny
-        if pages := environ.get(CHECKPOINT):
-            connection.wal_autocheckpoint(int(pages))
 
     apsw.connection_hooks.append(hook)
 
@@ -123,7 +125,7 @@ def main() -> None:
     """Put the disk in its place, then be twistd."""
     folder = Path(sys.argv.pop(1))
     disk = FaultyDisk(Disk(folder))
-    _set_pragmas(os.environ)
+    _set_up(os.environ)
     run()
     del disk
 

@@ -11,6 +11,8 @@ from tests.integration.disk import Disk, Fault
 from tests.integration.load import SQLITE
 
 CLOSE = b"Connection: close"
+#: More events than go into one statement, and more bytes than SQLite keeps until the commit.
+LARGE_LISTS = ([{"timestamp": 2}] * 250, [{"timestamp": 2, "text": "x" * 2_500_000}] * 3)
 FOLLOW = f"GET {EVENTS}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
@@ -31,6 +33,9 @@ async def test_full_disk(tmp_path: Path) -> None:
         assert b"\r\nRetry-After: " in refused
         answer = Answer.parse(refused)
         assert (answer.status, answer.json["error"]) == (507, "insufficient_storage")
+        for large in LARGE_LISTS:
+            answer = await ask(daemon.port, post(large, CLOSE))
+            assert (answer.status, answer.json["error"]) == (507, "insufficient_storage")
         assert (await ask(daemon.port, get(EVENTS))).json == [{"timestamp": 1}]
         assert (await ask(daemon.port, get(f"{EVENTS}/count"))).json == 1
         assert (await ask(daemon.port, get("/__heartbeat__"))).status == 200

@@ -131,11 +131,7 @@ class DatabaseFile:
             return Failure(IdConflict("the key came with other events before"))
         first = self._newest + 1
         try:
-            if len(append.events) == 1:
-                rows.insert(self._writer, first, append.events)
-            else:
-                with self._writer:  # all or none of them
-                    rows.insert(self._writer, first, append.events)
+            rows.insert(self._writer, first, append.events)
         except apsw.ConstraintError:
             # An id is taken. That is rare, so it is not asked beforehand.
             return self._repeat(append.events)
@@ -164,7 +160,7 @@ class DatabaseFile:
 
     def checkpoint(self) -> None:
         """Write what is in the log to the database, beside the commits that go on meanwhile."""
-        with self._for_good(_MERGE), self._reading() as connection:
+        with self._for_good(_MERGE), self._reading(_MERGE) as connection:
             connection.wal_checkpoint()
 
     def rewind(self) -> None:
@@ -252,9 +248,9 @@ class DatabaseFile:
         return self._sequence.cursor(self._newest)
 
     @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
+    def _reading(self, doing: str = "read") -> Iterator[apsw.Connection]:
         """A connection for one read."""
-        with driver_errors("read"):
+        with driver_errors(doing):
             try:
                 connection = self._idle.pop()
             except IndexError:

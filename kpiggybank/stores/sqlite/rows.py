@@ -56,17 +56,32 @@ def event_of(row: Row) -> Event:
 
 
 def insert(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
-    """Insert events under ascending sequences; with more than one, within a transaction only.
+    """Insert events under ascending sequences, within a transaction.
 
     Raises:
-        apsw.ConstraintError: an id is there already; some of the others may be there now, too.
+        apsw.ConstraintError: an id is there already; none of the events has been inserted.
+        apsw.Error: the transaction must be undone, or SQLite has already undone it.
     """
-    for start in range(0, len(events), _TOGETHER):
-        values: list[Any] = []
-        together = events[start : start + _TOGETHER]
-        for seq, event in enumerate(together, first + start):
-            values += row_of(seq, event)
-        connection.execute(_INSERT + _ONE_MORE * (len(together) - 1), values)
+    if len(events) <= _TOGETHER:
+        _insert_together(connection, first, events)  # a statement is done as a whole or not at all
+        return
+    connection.execute("SAVEPOINT list")
+    try:
+        for start in range(0, len(events), _TOGETHER):
+            _insert_together(connection, first + start, events[start : start + _TOGETHER])
+    except apsw.ConstraintError:
+        connection.execute("ROLLBACK TO list; RELEASE list")
+        raise
+    connection.execute("RELEASE list")
+
+
+def _insert_together(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
+    if not events:
+        return
+    values: list[Any] = []
+    for seq, event in enumerate(events, first):
+        values += row_of(seq, event)
+    connection.execute(_INSERT + _ONE_MORE * (len(events) - 1), values)
 
 
 def ask(connection: apsw.Connection, *questions: Question) -> Generator[Row]:
