@@ -69,7 +69,7 @@ class Bank:
         Cancelling changes nothing but that nobody is told. Fails with `IdConflict` when the key
         came with another deposit before, and with `StoreUnavailable`.
         """
-        count = len(deposit.drafts)
+        count = len(deposit.texts)
         absent: tuple[str, ...] = ()
         if key is None:
             ids = self._mint.several(count)
@@ -78,7 +78,7 @@ class Bank:
         else:
             # The ids of a shorter or a longer list under this key, or of a single event.
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
-        events = [Event(id, *draft) for id, draft in zip(ids, deposit.drafts, strict=True)]
+        events = list(map(Event, ids, deposit.timestamps, deposit.texts))
 
         def stored(_: None) -> list[str]:
             self._feed.ring()

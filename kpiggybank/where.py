@@ -63,8 +63,8 @@ class Condition:
 
     @_trace.default
     def _necessary_bytes(self) -> bytes:
-        # Only of what every writer of JSON writes alike. Looking for it takes a tenth of the time
-        # that decoding an event takes.
+        # Only of what every writer of JSON writes alike, where it escapes nothing. Looking for it
+        # takes a tenth of the time that decoding an event takes.
         name = self.path[-1]
         if not _is_plain(name):
             return b""
@@ -74,7 +74,7 @@ class Condition:
 
     def may_hold(self, json: bytes) -> bool:
         """Whether it is worth while to decode this event, which is compact JSON."""
-        return self._trace in json
+        return self._trace in json or b"\\" in json
 
     def holds(self, event: Any) -> bool:
         """Whether a decoded event meets the condition."""

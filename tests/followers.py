@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from kpiggybank.bank import NOW, Bank
-from kpiggybank.events import from_json
 from kpiggybank.feed import Feed
 from kpiggybank.follower import Follower
 from kpiggybank.interfaces import IEventBank
+from kpiggybank.parsing import from_json
 from kpiggybank.pieces import Piece
 from kpiggybank.stores.memory import MemoryStore
 from kpiggybank.where import Condition, Where

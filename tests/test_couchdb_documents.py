@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpiggybank.events import Event, InvalidEvent, from_json, same_value, sortable
+from kpiggybank.events import Event, InvalidEvent, same_value, sortable
+from kpiggybank.parsing import from_json
 from kpiggybank.stores.couchdb.documents import (
     DOCUMENT_BYTES,
     Moment,
@@ -47,8 +48,8 @@ events = st.fixed_dictionaries(
 
 def event_of(value: Any, id: str = MINTED) -> Event:
     """The event that a posted value becomes."""
-    [draft] = from_json(msgspec.json.encode([value])).drafts
-    return Event(id, *draft)
+    deposit = from_json(msgspec.json.encode([value]))
+    return Event(id, deposit.timestamps[0], deposit.texts[0])
 
 
 def spoiled(value: Any) -> Any:
@@ -82,6 +83,23 @@ def test_exact_after_javascript(value: Any, id: str) -> None:
         assert repr(found.timestamp) == repr(event.timestamp)
     assert arrival(stored) == (id if id == MINTED else STAMP)
     assert together_with(stored) == (None if id == MINTED else 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"timestamp":1,"a":{"\\u005f_proto__":1}}',
+        '{"timestamp":1,"\\u006bpiggybank":{"arrival":"x"}}',
+        '{"timestamp":1.00,"a":[10e-1,1E2,100000000000000000000.0,-0.0]}',
+    ],
+)
+def test_exact_however_it_was_written(text: str) -> None:
+    """What has other forms in JSON, too, is found in each of them."""
+    deposit = from_json(f"[{text}]".encode())
+    event = Event(MINTED, deposit.timestamps[0], deposit.texts[0])
+    found = event_in({**spoiled(msgspec.json.decode(document(event, lambda: STAMP))), "_rev": "1"})
+    assert found is not None
+    assert same_value(found.json, text.encode())
 
 
 def test_usual_event_is_a_plain_document() -> None:

@@ -8,9 +8,10 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from kpiggybank.bank import BEGINNING
-from kpiggybank.events import Event, from_json
+from kpiggybank.events import Event
 from kpiggybank.feed import BELLS_AT_ONCE, CHANGES_AT_ONCE
 from kpiggybank.interfaces import InvalidCursor, StoreUnavailable
+from kpiggybank.parsing import from_json
 from kpiggybank.stores.dummy import RING, DummyStore
 from kpiggybank.stores.memory import MemoryStore
 from tests.followers import Stage, conditions, stage_of

@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     "where": set[str](),
     "events": {"where"},
+    "parsing": {"events"},
     "sample": set[str](),
     "shield": set[str](),
     "mint": set[str](),
@@ -28,7 +29,7 @@ ALLOWED = {
     "follower": {"feed", "pieces", "interfaces", "where"},
     "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "where"},
     "stores": {"stores", "interfaces", "events", "mint", "outgoing", "sample", "shield"},
-    "web": {"web", "bank", "pieces", "events", "interfaces", "where"},
+    "web": {"web", "bank", "pieces", "events", "interfaces", "parsing", "where"},
     "check": {"stores", "interfaces"},
     "backup": {"stores", "interfaces"},
     "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs", "heap"},

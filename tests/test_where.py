@@ -35,6 +35,13 @@ EVENT = {
 ENCODED = msgspec.json.encode(EVENT)
 
 
+def test_met_however_it_was_written() -> None:
+    """JSON may write any character as an escape."""
+    written = b'{"timestamp":1,"agent":{"brow\\u0073er":"Fire\\/fox","os":"\\u00e9"}}'
+    assert conditions("agent.browser:Fire/fox", "agent.os:é").holds(written)
+    assert not conditions("agent.browser:Firefox").holds(written)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from io import BytesIO
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -20,8 +21,9 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from kpiggybank.bank import NOW, Bank
-from kpiggybank.events import Deposit, from_form, from_json, from_lines
+from kpiggybank.events import Deposit
 from kpiggybank.interfaces import InvalidCursor, StoreDamaged
+from kpiggybank.parsing import from_form, from_json, from_lines
 from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.outlet import Outlet, Stalled
@@ -73,7 +75,7 @@ class WsApi:
     def deposit(self, request: Request) -> Deferred[bytes]:
         """Store events; answers with their ids once all are stored."""
         key = _key(request)
-        deposit = _reader(request)(cast("BinaryIO", request.content).read())
+        deposit = _reader(request)(cast("BytesIO", request.content).getvalue())
 
         def stored(ids: list[str]) -> bytes:
             return answer(request, _encode({"ok": True, "ids": ids}), 201)

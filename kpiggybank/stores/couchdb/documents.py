@@ -114,7 +114,8 @@ def document(event: Event, stamp: Callable[[], str], together: int = 1) -> bytes
     Raises:
         InvalidEvent: it is larger than CouchDB takes.
     """
-    fields = event.json
+    # Written in one way, so that what is looked for below is found.
+    fields = _encode(_decode(event.json))
     head = b'{"_id":' + _encode(document_id(event.id))
     exact = not _is_fragile(fields)
     minted = is_minted(event.id)

@@ -10,25 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpiggybank import events
-from kpiggybank.events import (
-    MAX_DEPTH,
-    Deposit,
-    InvalidEvent,
-    exact_timestamp,
-    from_form,
-    from_json,
-    from_lines,
-    same_value,
-    sortable,
-)
+from kpiggybank import parsing
+from kpiggybank.events import Deposit, InvalidEvent, exact_timestamp, same_value, sortable
+from kpiggybank.parsing import MAX_DEPTH, from_form, from_json, from_lines
 
 GOOD = b'{"timestamp":1}'
 
 
 def values(deposit: Deposit) -> list[Any]:
     """The events of a deposit, decoded."""
-    return [json.loads(draft.json) for draft in deposit.drafts]
+    return [json.loads(text) for text in deposit.texts]
 
 
 def form(body: bytes) -> bytes:
@@ -61,9 +52,9 @@ READERS = pytest.mark.parametrize(
 )
 def test_timestamps_stay_as_sent(read: Any, value: bytes) -> None:
     """Any finite number is a time, and is kept to the letter."""
-    (draft,) = read(b'{"timestamp":%b}' % value).drafts
-    assert draft.json == b'{"timestamp":%b}' % value
-    assert repr(draft.timestamp) == repr(json.loads(value))
+    deposit = read(b'{"timestamp":%b}' % value)
+    assert deposit.texts == [b'{"timestamp":%b}' % value]
+    assert repr(deposit.timestamps) == repr([json.loads(value)])
 
 
 @READERS
@@ -119,16 +110,16 @@ def test_depth() -> None:
         arrays = levels - 1
         return b'{"timestamp":1,"x":' + b"[" * arrays + b"]" * arrays + b"}"
 
-    assert from_json(nested(MAX_DEPTH)).drafts
+    assert from_json(nested(MAX_DEPTH)).texts
     with pytest.raises(InvalidEvent, match="nested"):
         from_json(nested(MAX_DEPTH + 1))
-    assert from_json(b'{"timestamp":1,"x":[' + b"[]," * 500 + b"[]]}").drafts
+    assert from_json(b'{"timestamp":1,"x":[' + b"[]," * 500 + b"[]]}").texts
 
 
 def test_lists_nested_one_level_are_flattened() -> None:
     """What a sign-in server sends by mistake is understood."""
     deposit = from_json(b'[[{"timestamp":1},{"timestamp":2}],{"timestamp":3},[]]')
-    assert [draft.timestamp for draft in deposit.drafts] == [1, 2, 3]
+    assert deposit.timestamps == [1, 2, 3]
     with pytest.raises(InvalidEvent, match="event 0 "):
         from_json(b'[[[{"timestamp":1}]]]')
 
@@ -156,7 +147,7 @@ def test_index_of_the_bad_line() -> None:
 def test_lines() -> None:
     """An event a line, whatever ends the lines; empty ones are nothing."""
     deposit = from_lines(b'\n{"timestamp":1}\r\n \t\n\n{"timestamp":2}')
-    assert [draft.timestamp for draft in deposit.drafts] == [1, 2]
+    assert deposit.timestamps == [1, 2]
     assert not deposit.single
 
 
@@ -164,7 +155,7 @@ def test_single_or_list() -> None:
     """A list of one is a list."""
     assert from_json(GOOD).single
     assert not from_json(b"[%b]" % GOOD).single
-    assert from_json(b"[]") == Deposit([], single=False)
+    assert from_json(b"[]") == Deposit([], [], single=False)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +177,7 @@ def test_wrapped(body: bytes, single: bool) -> None:
 def test_event_with_a_member_data() -> None:
     """An event may have a member of that name."""
     body = b'{"timestamp":1,"data":"x"}'
-    assert [draft.json for draft in from_json(body).drafts] == [body]
+    assert from_json(body).texts == [body]
 
 
 @pytest.mark.parametrize("body", [b"", b"date=1", b"xdata=1", b"data", b"a=1&b=data=1"])
@@ -207,20 +198,20 @@ def test_form_with_other_fields() -> None:
 def test_quoting_of_forms(quoting: Any) -> None:
     """Spaces may be + or %20, and what needs no quoting may stand as it is."""
     body = b'{"timestamp": 1, "text": "a = b, 100% c=3D"}'
-    (draft,) = from_form(b"data=" + quoting(body).encode()).drafts
-    assert json.loads(draft.json) == json.loads(body)
+    (value,) = values(from_form(b"data=" + quoting(body).encode()))
+    assert value == json.loads(body)
 
 
 @given(st.binary())
 def test_unquoting_is_that_of_urllib(quoted: bytes) -> None:
     """The fast way to unquote gives what the usual one gives."""
-    assert events._unquote(quoted) == unquote_to_bytes(quoted.replace(b"+", b" "))
+    assert parsing._unquote(quoted) == unquote_to_bytes(quoted.replace(b"+", b" "))
 
 
 @given(st.binary(), st.sampled_from([quote, quote_plus]))
 def test_quoted_bytes_come_back(raw: bytes, quoting: Any) -> None:
     """Whatever was quoted is found again."""
-    assert events._unquote(quoting(raw).encode()) == raw
+    assert parsing._unquote(quoting(raw).encode()) == raw
 
 
 JSON_VALUES = st.recursive(
@@ -241,16 +232,16 @@ JSON_VALUES = st.recursive(
 def test_values_are_exact(fields: dict[str, Any], timestamp: float) -> None:
     """What was read equals what was sent, in value and kind, and is one line."""
     event = {**fields, "timestamp": timestamp}
-    (draft,) = from_json(json.dumps(event).encode()).drafts
-    assert repr(json.loads(draft.json)) == repr(event)
-    assert b"\n" not in draft.json
-    assert b"\r" not in draft.json
+    (text,) = from_json(json.dumps(event).encode()).texts
+    assert repr(json.loads(text)) == repr(event)
+    assert b"\n" not in text
+    assert b"\r" not in text
 
 
 def test_duplicate_names() -> None:
     """Of members with the same name the last one counts, and only it is kept."""
-    (draft,) = from_json(b'{"timestamp":1,"a":1,"timestamp":2,"a":3}').drafts
-    assert draft == (2, b'{"timestamp":2,"a":3}')
+    deposit = from_json(b'{"timestamp":1,"a":1,"timestamp":2,"a":3}')
+    assert deposit == Deposit([2], [b'{"timestamp":2,"a":3}'], single=True)
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))

@@ -1,0 +1,138 @@
+"""The quick way to read a list of events: it takes nothing that the thorough one would not."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpiggybank.events import Deposit, InvalidEvent
+from kpiggybank.parsing import MAX_DEPTH, _quickly, _thoroughly, _value, from_json
+
+#: What breaks a rule, and what only looks like it: in a name, in a value, in a list or an object.
+PARTS = [
+    b'"a":1',
+    b'"a":"b"',
+    b'"o":{"a":1,"b":[1,2]}',
+    b'"o":{"a":{"b":1}}',
+    b'"o":{"a":1,"a":2}',
+    b'"o":{"a":1,"\\u0061":2}',
+    b'"o":[{"a":1,"a":2}]',
+    b'"o":{"a":"}","a":1}',
+    b'"o":{"a":":{","b":":"}',
+    b'"o":{}',
+    b'"\\":{":{"a":1,"b":2}',
+    b'"a":"\\":{"',
+    b'"_a":1',
+    b'"\\u005fa":1',
+    b'"a\\n_b":1',
+    b'"a":"_b"',
+    b'"a":1e400',
+    b'"a":[-1.5E+400]',
+    b'"a":1e-400',
+    b'"a":1e100',
+    b'"a":"3e000"',
+    b'"a":' + b"1" * 250,
+    b'"a":' + b"1" * 4301,
+    b'"a":1.50',
+    b'"a":"\\ud800"',
+    b'"a":"\\ud83d\\ude00"',
+    b'"a":"\xff"',
+    b'"a":"\xc3\xa9"',
+    b'"a":"\x01"',
+    b'"a":NaN',
+    b'"a":01',
+    b'"a" : [ 1 , "x y" ]',
+    b'"timestamp":2',
+    b'"timestamp":true',
+    b'"timestamp":null',
+    b'"timestamp":1e400',
+    b'"timestamp":' + b"9" * 320,
+    b'"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH,
+    b'"a":' + b'["]",' * MAX_DEPTH + b"1" + b',"["]' * MAX_DEPTH,
+    b'"a":[' + b"[]," * MAX_DEPTH + b"[]]",
+]
+EVENTS = st.lists(st.sampled_from(PARTS), max_size=3).map(
+    lambda parts: b"{%b}" % b",".join([b'"timestamp":1', *parts])
+)
+ITEMS = EVENTS | st.sampled_from([b"{}", b"3", b"null", b"[]", b'[{"timestamp":3}]', b'{"a":1}'])
+
+
+def pairs(text: bytes) -> Any:
+    """A value with the members of objects as lists, so that none is lost."""
+    return json.loads(text, object_pairs_hook=list)
+
+
+def thoroughly(text: bytes) -> Deposit | None:
+    """What the thorough way makes of a text, None where it refuses it."""
+    try:
+        return _thoroughly(_value(text))
+    except InvalidEvent:
+        return None
+
+
+def assert_same(text: bytes) -> None:
+    """Holds if what the quick way takes is taken by the thorough one, too, and is the same."""
+    quick, thorough = _quickly(text), thoroughly(text)
+    if quick is None:
+        return
+    assert thorough is not None, "taken, though it is not allowed"
+    assert repr(quick.timestamps) == repr(thorough.timestamps)
+    assert not quick.single
+    assert not re.search(rb"[\n\r]", b"".join(quick.texts))
+    assert [*map(pairs, quick.texts)] == [*map(pairs, thorough.texts)]
+
+
+@given(st.lists(ITEMS, max_size=3))
+@settings(max_examples=1000, deadline=None)
+def test_same_as_the_thorough_way(items: list[bytes]) -> None:
+    """Of lists made of all that is forbidden, or looks so."""
+    assert_same(b"[%b]" % b",".join(items))
+
+
+@given(
+    st.lists(EVENTS, min_size=1, max_size=3),
+    st.integers(0, 400),
+    st.sampled_from([*b'[]{}",:\\ _0e']),
+)
+@settings(max_examples=1000, deadline=None)
+def test_same_with_a_wrong_byte(items: list[bytes], place: int, byte: int) -> None:
+    """Of texts in which one byte is another one."""
+    text = bytearray(b"[%b]" % b",".join(items))
+    text[place % len(text)] = byte
+    assert_same(bytes(text))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part_in_a_list(part: bytes) -> None:
+    """A list is taken or refused as its events are by themselves."""
+    event = b'{"timestamp":1,%b}' % part
+    alone = thoroughly(event)
+    text = b'[{"timestamp":0},%b]' % event
+    if alone is None:
+        with pytest.raises(InvalidEvent):
+            from_json(text)
+    else:
+        deposit = from_json(text)
+        assert repr(deposit.timestamps) == repr([0, *alone.timestamps])
+        assert pairs(deposit.texts[1]) == pairs(alone.texts[0])
+
+
+def test_usual_lists_are_quick() -> None:
+    """What products send is not decoded, also where a text looks like a number or has brackets."""
+    event = {
+        "timestamp": 1_700_000_000_000,
+        "id": "0e000fe1-3e123-4e999",
+        "event_stream": [["start", 0], ["end", 12.5]],
+        "user_agent": {"os": "é", "version": "1.0"},
+        "screen": {"width": 1, "height": 2},
+    }
+    for text in (json.dumps([event] * 3), json.dumps([event] * 3, separators=(",", ":"))):
+        deposit = _quickly(text.encode())
+        assert deposit is not None
+        assert [*map(json.loads, deposit.texts)] == [event] * 3
+    assert _quickly(b"[]") == Deposit([], [], single=False)
