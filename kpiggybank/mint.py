@@ -53,7 +53,7 @@ class Mint:
             return []
         first = int(self(), 16)
         self._last += count - 1
-        return [f"{number:028x}" for number in range(first, first + count)]
+        return [number.to_bytes(14, "big").hex() for number in range(first, first + count)]
 
 
 def is_minted(id: str) -> bool:

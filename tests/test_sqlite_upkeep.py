@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from kpiggybank.events import Event, Page, Range
-from kpiggybank.interfaces import PAGE_BYTES, StoreFull
+from kpiggybank.interfaces import PAGE_BYTES, StoreBroken, StoreFull
+from kpiggybank.stores.sqlite import file as file_module
 from kpiggybank.stores.sqlite import store as store_module
 from kpiggybank.stores.sqlite.checking import FileCheck
+from kpiggybank.stores.sqlite.file import Append
 from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import event, events, read_all
@@ -157,3 +160,23 @@ def test_full_disk_says_what_could_not_be_done(path: Path, monkeypatch: pytest.M
         with pytest.raises(StoreFull, match=r"cannot write its log to the database: .*; make room"):
             merge()
     file.close()
+
+
+def test_failed_sync_in_a_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a sync of our own that fails, too, nothing is acknowledged any more."""
+    monkeypatch.setattr(file_module, "_FEW_FRAMES", 0)  # so that it is synced, however little
+    file = open_file(str(path))
+    append = Append([Event("a", 1, b'{"timestamp":1}')], ())
+    file.write([append])
+    file.checkpoint()
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StoreBroken, match="did not sync"):
+            file.checkpoint()
+    with pytest.raises(StoreBroken, match="did not sync"):
+        file.write([Append([Event("b", 1, b'{"timestamp":1}')], ())])
+    file.abandon()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import AsyncIterator
 from functools import partial
@@ -78,3 +79,16 @@ async def test_stop_is_after_all_work() -> None:
         workers.do(partial(abs, number)).addCallback(outcomes.append)
     await workers.stop()
     assert outcomes == [0, 1, 2]
+
+
+@ensureDeferred
+async def test_niceness() -> None:
+    """Threads stand back by as much as was asked for, beyond this process."""
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    workers = Workers(reactor, 1, "test", 3)
+    workers.start()
+    assert await workers.do(niceness) == min(19, niceness() + 3)
+    await workers.stop()

@@ -24,9 +24,13 @@ from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
 from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.recent import Recent
 
 #: Ids that are looked at in search of the greatest that was minted; others among them are keys.
 _IDS_LOOKED_AT = 1000
+
+#: How often the log's new frames are looked after in a checkpoint, and how few of them are little.
+_PASSES, _FEW_FRAMES = 6, 400
 
 _MERGE = "write its log to the database"
 
@@ -45,11 +49,11 @@ class Written:
 
     Attributes:
         outcomes: the failure of each append, if any.
-        changes: all that is new, in order.
+        events: all that is new, in order.
     """
 
     outcomes: Seq[Failure | None]
-    changes: Seq[Change]
+    events: Seq[Event]
 
 
 @attrs.define(eq=False)
@@ -100,13 +104,13 @@ class DatabaseFile:
             StoreUnavailable: none of them may be acknowledged.
             StoreBroken, StoreDamaged: nor may anything that comes later.
         """
-        changes: list[Change] = []
+        events: list[Event] = []
         with self._for_good("write"):
             self._look_after_file()
             newest = self._newest
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                outcomes = [self._insert(append, changes) for append in group]
+                outcomes = [self._insert(append, events) for append in group]
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._newest = newest
@@ -115,7 +119,7 @@ class DatabaseFile:
                 raise
             if self._broken is not None:  # a checkpoint has found out while this was written
                 raise self._broken
-        return Written(outcomes, changes)
+        return Written(outcomes, events)
 
     def _look_after_file(self) -> None:
         """Make sure that what is written can be found: people may have moved the file away."""
@@ -126,18 +130,16 @@ class DatabaseFile:
         if not there:
             raise StoreBroken(f"{self._path} was removed or replaced while it was in use")
 
-    def _insert(self, append: Append, changes: list[Change]) -> Failure | None:
+    def _insert(self, append: Append, events: list[Event]) -> Failure | None:
         if append.absent and self._there(append.absent):
             return Failure(IdConflict("the key came with other events before"))
-        first = self._newest + 1
         try:
-            rows.insert(self._writer, first, append.events)
+            rows.insert(self._writer, self._newest + 1, append.events)
         except apsw.ConstraintError:
             # An id is taken. That is rare, so it is not asked beforehand.
             return self._repeat(append.events)
         self._newest += len(append.events)
-        cursor = self._sequence.cursor
-        changes.extend(Change(cursor(seq), event) for seq, event in enumerate(append.events, first))
+        events += append.events
         return None
 
     def _repeat(self, events: Seq[Event]) -> Failure | None:
@@ -159,15 +161,30 @@ class DatabaseFile:
         return {event.id: event for event in events}
 
     def checkpoint(self) -> None:
-        """Write what is in the log to the database, beside the commits that go on meanwhile."""
+        """Write what is in the log to the database, beside the commits that go on meanwhile.
+
+        What these bring is written in turn, until little is left for `rewind`. SQLite leaves the
+        sync of the database to the end, when all commits wait for it; so that of the most is done
+        before. Where commits bring little, it is left to the end: each sync delays some of them.
+        """
         with self._for_good(_MERGE), self._reading(_MERGE) as connection:
-            connection.wal_checkpoint()
+            for _ in range(_PASSES):
+                _, written = connection.wal_checkpoint()
+                if self.log_frames - written < _FEW_FRAMES:
+                    break
+                self._sync()
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._lock)
+        except OSError as error:
+            raise StoreBroken(f"{self._path} did not sync: {error}; see the disk's log") from error
 
     def rewind(self) -> None:
         """Write the rest of the log to the database, so that the next commit begins the log anew.
 
         While commits go on, `checkpoint` never reaches the log's end. After it there is little to
-        do, so this is called between two commits.
+        do, so this is called between two commits, which wait for it.
         """
         with self._for_good(_MERGE):
             self._writer.wal_checkpoint()
@@ -243,9 +260,9 @@ class DatabaseFile:
         return self._sequence.cursor(0)
 
     @property
-    def head(self) -> str:
-        """The cursor after the newest change."""
-        return self._sequence.cursor(self._newest)
+    def recent(self) -> Recent:
+        """Where events go on from here."""
+        return Recent(self._sequence, self._newest)
 
     @contextmanager
     def _reading(self, doing: str = "read") -> Iterator[apsw.Connection]:

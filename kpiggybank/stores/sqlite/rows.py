@@ -16,6 +16,7 @@ from kpiggybank.interfaces import StoreDamaged
 _SELECT = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event WHERE "
 _INSERT = "INSERT INTO event (seq, id, timestamp, json, checksum) VALUES (?, ?, ?, ?, ?)"
 _ONE_MORE = ", (?, ?, ?, ?, ?)"
+_COLUMNS = 5
 
 #: Rows in one statement. The interpreter's lock is given up for each statement, and to get it back
 #: from a busy reactor takes longer than to insert a row.
@@ -30,13 +31,6 @@ Question = tuple[str, tuple[Any, ...]]
 def checksum(seq: int, id: str, timestamp: Number, json: bytes) -> int:
     """The CRC-32 of a row: of `seq timestamp id`, as Python writes them, then of the JSON."""
     return crc32(json, crc32(f"{seq} {timestamp!r} {id}".encode()))
-
-
-def row_of(seq: int, event: Event) -> tuple[int, str, Number, str, int]:
-    """An event as it is inserted."""
-    timestamp = sortable(event.timestamp)
-    proof = checksum(seq, event.id, timestamp, event.json)
-    return seq, event.id, timestamp, event.json.decode(), proof
 
 
 def event_of(row: Row) -> Event:
@@ -62,26 +56,40 @@ def insert(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
         apsw.ConstraintError: an id is there already; none of the events has been inserted.
         apsw.Error: the transaction must be undone, or SQLite has already undone it.
     """
-    if len(events) <= _TOGETHER:
-        _insert_together(connection, first, events)  # a statement is done as a whole or not at all
+    if len(events) == 1:
+        connection.execute(_INSERT, _values(first, events))
         return
     connection.execute("SAVEPOINT list")
     try:
         for start in range(0, len(events), _TOGETHER):
-            _insert_together(connection, first + start, events[start : start + _TOGETHER])
+            values = _values(first + start, events[start : start + _TOGETHER])
+            more = len(values) // _COLUMNS - 1
+            connection.execute(_INSERT + _ONE_MORE * more, values)
     except apsw.ConstraintError:
         connection.execute("ROLLBACK TO list; RELEASE list")
         raise
     connection.execute("RELEASE list")
 
 
-def _insert_together(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
-    if not events:
-        return
-    values: list[Any] = []
-    for seq, event in enumerate(events, first):
-        values += row_of(seq, event)
-    connection.execute(_INSERT + _ONE_MORE * (len(events) - 1), values)
+def _values(first: int, events: Seq[Event]) -> list[Any]:
+    """The values of some rows, one row after the other. They are made column by column."""
+    seqs = range(first, first + len(events))
+    ids = [event.id for event in events]
+    timestamps = [event.timestamp for event in events]
+    if min(timestamps) < -(2**63) or max(timestamps) >= 2**63:
+        timestamps = [*map(sortable, timestamps)]
+    texts = [event.json for event in events]
+    values: list[Any] = [None] * (_COLUMNS * len(events))
+    values[0::_COLUMNS] = seqs
+    values[1::_COLUMNS] = ids
+    values[2::_COLUMNS] = timestamps
+    values[3::_COLUMNS] = map(bytes.decode, texts)
+    # Here as everywhere a row's `checksum`, but the calls would take longer than the sums.
+    names = [
+        f"{seq} {time!r} {id}".encode() for seq, time, id in zip(seqs, timestamps, ids, strict=True)
+    ]
+    values[4::_COLUMNS] = map(crc32, texts, map(crc32, names))
+    return values
 
 
 def ask(connection: apsw.Connection, *questions: Question) -> Generator[Row]:

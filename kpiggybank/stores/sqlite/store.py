@@ -29,13 +29,17 @@ from kpiggybank.interfaces import (
     StoreUnavailable,
 )
 from kpiggybank.stores.group_commit import GroupCommit
-from kpiggybank.stores.ring import Ring
 from kpiggybank.stores.sqlite.file import Append, DatabaseFile, Written
 from kpiggybank.stores.sqlite.opening import open_file
+from kpiggybank.stores.sqlite.recent import Recent
 from kpiggybank.stores.sqlite.workers import Workers
 
 #: How many reads go on at a time, each in a thread and with a connection of its own.
 READERS = 3
+
+#: The thread that writes goes before the reactor, where the system lets it (root's processes, or
+#: `LimitNICE` of systemd): so the disk is soon busy again, and requests are read meanwhile.
+WRITER_NICENESS = -5
 
 #: They stand back behind the reactor and the thread that writes: on one core, a post beside a large
 #: range took ten times as long as alone, and with this it takes three times as long.
@@ -44,7 +48,15 @@ READERS_NICENESS = 10
 #: Frames (pages of 4 KiB) in the write-ahead log after which they are written to the database.
 CHECKPOINT_FRAMES = 4000
 
+#: Events in a transaction at the most, unless they came in one request: while the disk syncs those
+#: of some requests, those of others can be read and written.
+EVENTS_TOGETHER = 4000
+
 T = TypeVar("T")
+
+
+def _weight(append: Append) -> float:
+    return len(append.events) / EVENTS_TOGETHER
 
 
 def _nobody_asked(error: StoreError) -> None:
@@ -60,7 +72,7 @@ class SQLiteStore:
     Appends of one reactor turn, and those that arrive while the disk is busy, share a transaction.
     The log's content goes to the database beside the commits, in a thread that reads otherwise.
 
-    The newest changes are also in memory, for followers: all of them are written here. So is the
+    The newest events are also in memory, for followers: all of them are written here. So is the
     number of events.
 
     Args:
@@ -72,7 +84,7 @@ class SQLiteStore:
     _reactor: Any
     _path: str
     _file: DatabaseFile | None = None
-    _ring: Ring = attrs.field(init=False)
+    _recent: Recent = attrs.field(init=False)
     _total: int = attrs.field(default=0, init=False)
     _closed: bool = False
     #: Whether the log is being written to the database, and up to which of its frames it has been.
@@ -88,9 +100,9 @@ class SQLiteStore:
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self._writer = Workers(self._reactor, 1, "kpiggybank write")
+        self._writer = Workers(self._reactor, 1, "kpiggybank write", WRITER_NICENESS)
         self._readers = Workers(self._reactor, READERS, "kpiggybank read", READERS_NICENESS)
-        self._appends = GroupCommit(self._write, self._reactor)
+        self._appends = GroupCommit(self._write, self._reactor, _weight)
 
     def describe(self) -> str:
         """The kind of store and its file."""
@@ -106,7 +118,7 @@ class SQLiteStore:
         self._readers.start()
         try:
             self._file = await self._writer.do(lambda: open_file(self._path))
-            self._ring, self._total = Ring(self._file.head), self._file.total
+            self._recent, self._total = self._file.recent, self._file.total
         finally:
             if self._file is None:
                 await self._stop_threads()
@@ -150,9 +162,8 @@ class SQLiteStore:
         return written.addCallbacks(self._written, self._failed)
 
     def _written(self, written: Written) -> Seq[Failure | None]:
-        self._total += len(written.changes)
-        for change in written.changes:
-            self._ring.add(change)
+        self._total += len(written.events)
+        self._recent.extend(written.events)
         self._merge()
         return written.outcomes
 
@@ -205,7 +216,7 @@ class SQLiteStore:
 
     def changes(self, since: str, limit: int) -> Deferred[Seq[Change]]:
         """See `IChangeHistory.changes`."""
-        found = self._ring.since(since, limit) if self._usable else None
+        found = self._recent.since(since, limit) if self._usable else None
         if found is not None:
             return succeed(found)
         return self._in_reader(lambda file: file.changes(since, limit))
@@ -216,7 +227,7 @@ class SQLiteStore:
 
     def last(self) -> Deferred[str]:
         """See `IChangeHistory.last`."""
-        return succeed(self._ring.head) if self._usable else fail(self._refusal)
+        return succeed(self._recent.head) if self._usable else fail(self._refusal)
 
     def pending(self, since: str) -> Deferred[int]:
         """See `IChangeHistory.pending`."""
