@@ -15,9 +15,9 @@ SINGLE_SECONDS = 2.0
 WARM_SECONDS = 0.5
 BULK_EVENTS = 1000
 #: So that the next request is there when the server has done with one, or waits for the disk.
-BULK_CONNECTIONS = 4
+BULK_CONNECTIONS = 8
 #: Of a turn of row 2, and of row 3, where the databases must not grow by much.
-BULK_REQUESTS = 60
+BULK_REQUESTS = 150
 STORED_REQUESTS = 30
 
 
