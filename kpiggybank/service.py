@@ -21,8 +21,9 @@ from twisted.python.usage import Options as UsageOptions
 
 from kpiggybank import heap, logs
 from kpiggybank.bank import Bank
-from kpiggybank.config import SETTINGS, Config, ConfigError, Setting
+from kpiggybank.config import Config
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
+from kpiggybank.settings import SETTINGS, ConfigError, Setting
 from kpiggybank.stores import open_store
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi

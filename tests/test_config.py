@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kpiggybank.config import SETTINGS, Config, ConfigError
+from kpiggybank.config import Config
+from kpiggybank.settings import SETTINGS, ConfigError
 
 DEFAULTS = {
     "db_backend": "couchdb",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kpiggybank.config import SETTINGS, Setting
+from kpiggybank.settings import SETTINGS, Setting
 from kpiggybank.stores import NAMES
 from kpiggybank.web.wsapi import WsApi
 

@@ -20,7 +20,8 @@ ALLOWED = {
     "sample": set[str](),
     "shield": set[str](),
     "mint": set[str](),
-    "config": set[str](),
+    "settings": set[str](),
+    "config": {"settings"},
     "logs": set[str](),
     "heap": set[str](),
     "interfaces": {"events"},
@@ -32,7 +33,17 @@ ALLOWED = {
     "web": {"web", "bank", "pieces", "events", "interfaces", "parsing", "where"},
     "check": {"stores", "interfaces"},
     "backup": {"stores", "interfaces"},
-    "service": {"web", "stores", "bank", "feed", "config", "interfaces", "logs", "heap"},
+    "service": {
+        "web",
+        "stores",
+        "bank",
+        "feed",
+        "config",
+        "settings",
+        "interfaces",
+        "logs",
+        "heap",
+    },
     # The parts of the client are nobody else's business.
     "client": {
         *("_callbacks", "_calls", "_stream", "_retry", "_lines", "_wire"),

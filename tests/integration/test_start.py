@@ -18,7 +18,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.utils import getProcessOutputAndValue
 
-from kpiggybank.config import SETTINGS
+from kpiggybank.settings import SETTINGS
 from tests.integration.daemon import (
     DEADLINE_SECONDS,
     EVENTS,
