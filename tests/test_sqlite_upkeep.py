@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import apsw
@@ -180,3 +181,40 @@ def test_failed_sync_in_a_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StoreBroken, match="did not sync"):
         file.write([Append([Event("b", 1, b'{"timestamp":1}')], ())])
     file.abandon()
+
+
+def test_log_begins_anew_though_reads_overlap(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is always read by somebody is bounded, too, and shrinks afterwards."""
+    monkeypatch.setattr(file_module, "LONG_LOG_FRAMES", 200)
+    file = open_file(str(path))
+    done, begun = threading.Event(), [0, 0]
+
+    def read(me: int) -> None:
+        while not done.is_set():
+            with file._reading() as connection:
+                connection.execute("BEGIN")
+                assert connection.execute("SELECT count(*) FROM event").get >= 0
+                others = begun[1 - me]
+                begun[me] += 1
+                # Until the other one has begun again, unless it is held up.
+                while begun[1 - me] == others and not file._gate._shut and not done.is_set():
+                    done.wait(0.001)
+                connection.execute("COMMIT")
+
+    readers = [threading.Thread(target=read, args=(me,)) for me in (0, 1)]
+    for reader in readers:
+        reader.start()
+    longest = 0
+    try:
+        for number in range(600):
+            file.write([Append([Event(f"e{number}", number, b'{"timestamp":%d}' % number)], ())])
+            longest = max(longest, file.log_frames)
+            if number % 20 == 0:
+                file.checkpoint()
+                file.rewind()
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert 200 < longest < 400, "600 commits of 3 frames and more"
+    file.close()

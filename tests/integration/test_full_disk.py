@@ -63,3 +63,22 @@ async def test_stop_while_the_disk_is_full(tmp_path: Path) -> None:
         assert "Traceback" not in daemon.out + daemon.err
     async with Daemon(tmp_path, environ=SQLITE) as daemon:
         assert (await ask(daemon.port, get(EVENTS))).json == [{"timestamp": 1}]
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_while_the_disk_is_full(tmp_path: Path) -> None:
+    """What a killed daemon has left in its log is served, though there is no room to merge it."""
+    disk = Disk(tmp_path / "disk")
+    async with Daemon(tmp_path, environ=SQLITE, runner=disk.runner) as daemon:
+        assert (await ask(daemon.port, post({"timestamp": 1}, CLOSE))).status == 201
+        disk.begin(Fault.FULL)
+        await daemon.kill()
+    async with Daemon(tmp_path, environ=SQLITE, runner=disk.runner) as daemon:
+        assert (await ask(daemon.port, get(EVENTS))).json == [{"timestamp": 1}]
+        assert (await ask(daemon.port, post({"timestamp": 2}, CLOSE))).status == 507
+        disk.end(Fault.FULL)
+        assert (await ask(daemon.port, post({"timestamp": 3}, CLOSE))).status == 201
+        assert await daemon.terminate() == 0
+        assert "Traceback" not in daemon.out + daemon.err
+    async with Daemon(tmp_path, environ=SQLITE) as daemon:
+        assert (await ask(daemon.port, get(EVENTS))).json == [{"timestamp": 1}, {"timestamp": 3}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import apsw
 import attrs
@@ -24,6 +24,7 @@ from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
 from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.gate import Gate
 from kpiggybank.stores.sqlite.recent import Recent
 
 #: Ids that are looked at in search of the greatest that was minted; others among them are keys.
@@ -31,6 +32,13 @@ _IDS_LOOKED_AT = 1000
 
 #: How often the log's new frames are looked after in a checkpoint, and how few of them are little.
 _PASSES, _FEW_FRAMES = 6, 400
+
+#: Frames of a log that began anew too long ago; 48 MiB.
+LONG_LOG_FRAMES = 12_000
+#: How long commits wait until those who read are out.
+GATE_SECONDS = 0.5
+#: What of a longer log is cut off when it begins anew, in bytes.
+LOG_BYTES = 32 * 2**20
 
 _MERGE = "write its log to the database"
 
@@ -74,6 +82,7 @@ class DatabaseFile:
     _broken: StoreError | None = None
     #: Connections for reading that are not in use; only appended to and popped, which is atomic.
     _idle: list[apsw.Connection] = attrs.field(factory=list)
+    _gate: Gate = attrs.field(factory=Gate)
 
     def __attrs_post_init__(self) -> None:
         # Instead of SQLite's own hook, which would now and then write the log's content to the
@@ -185,8 +194,13 @@ class DatabaseFile:
 
         While commits go on, `checkpoint` never reaches the log's end. After it there is little to
         do, so this is called between two commits, which wait for it.
+
+        As long as somebody still reads from the log, it goes on instead, and reads may overlap
+        without end. Where it has grown long by that, they are held up for a moment.
         """
-        with self._for_good(_MERGE):
+        with ExitStack() as stack, self._for_good(_MERGE):
+            if self.log_frames > LONG_LOG_FRAMES:
+                stack.enter_context(self._gate.shut(GATE_SECONDS))
             self._writer.wal_checkpoint()
 
     @contextmanager
@@ -267,7 +281,7 @@ class DatabaseFile:
     @contextmanager
     def _reading(self, doing: str = "read") -> Iterator[apsw.Connection]:
         """A connection for one read."""
-        with driver_errors(doing):
+        with driver_errors(doing), self._gate.inside():
             try:
                 connection = self._idle.pop()
             except IndexError:

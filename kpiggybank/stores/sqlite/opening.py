@@ -16,7 +16,7 @@ from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows, upgrade
 from kpiggybank.stores.sqlite.errors import RESTORE, driver_errors
-from kpiggybank.stores.sqlite.file import DatabaseFile, connect
+from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile, connect
 
 #: `PRAGMA application_id` of our files: "KPIg".
 APPLICATION_ID = 0x4B504967
@@ -63,10 +63,9 @@ def open_file(path: str) -> DatabaseFile:
                 _look_over(path, writer, in_order)
                 _check_version(path, writer)
                 writer.pragma("journal_mode", "wal")
+                writer.pragma("journal_size_limit", LOG_BYTES)
                 if not in_order:
-                    # Who was killed between write and sync has left what looks like any other
-                    # commit, and may be lost yet: it is synced before anybody builds on it.
-                    writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                    _sync_log(path, writer)
                 generation, removed = writer.execute("SELECT generation, removed FROM bank").get
                 ancestors = dict(writer.execute("SELECT generation, newest FROM ancestor"))
                 newest = rows.greatest(writer)
@@ -77,6 +76,8 @@ def open_file(path: str) -> DatabaseFile:
                 raise
     except BaseException as error:
         os.close(lock)
+        if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
+            raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
         if isinstance(error, BlockingIOError):
             raise StoreUnavailable(f"{path} is in use by another KPIggyBank") from None
         if isinstance(error.__cause__, apsw.NotADBError):
@@ -88,6 +89,20 @@ def open_file(path: str) -> DatabaseFile:
             raise _damaged(path, str(error.__cause__)) from None
         raise
     return DatabaseFile(path, lock, writer, Sequence(generation, ancestors), newest, removed)
+
+
+def _sync_log(path: str, connection: apsw.Connection) -> None:
+    """Have on the disk what was in the log, and begin it anew, if there is room for its content.
+
+    Who was killed between write and sync has left what looks like any other commit, and may be lost
+    yet: it is synced before anybody builds on it.
+    """
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.FullError:
+        with open(f"{path}-wal", "rb") as log:
+            os.fsync(log.fileno())
+        sync_folder(Path(path).parent)
 
 
 def connect_to_read(path: str) -> apsw.Connection:

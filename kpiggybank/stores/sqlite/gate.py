@@ -1,0 +1,45 @@
+"""A gate for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Gate:
+    """Lets any number of threads in, unless it is shut."""
+
+    _condition: Condition = attrs.field(factory=Condition, init=False)
+    _inside: int = attrs.field(default=0, init=False)
+    _shut: bool = attrs.field(default=False, init=False)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Be inside, after waiting until the gate is open."""
+        with self._condition:
+            while self._shut:
+                self._condition.wait()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._inside -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def shut(self, patience: float) -> Iterator[None]:
+        """Keep all others out, once those inside have left, or after so many seconds."""
+        with self._condition:
+            self._shut = True
+            self._condition.wait_for(lambda: not self._inside, patience)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._shut = False
+                self._condition.notify_all()
