@@ -60,7 +60,7 @@ class BankRequest(Request):
             self._process()
 
     def _process(self) -> None:
-        if self.path == b"*":
+        if (self.method, self.path) == (b"OPTIONS", b"*"):
             super().process()
             return
         # What twisted.web does, but it looks for the resource, and writes the date each time.
