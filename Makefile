@@ -1,6 +1,6 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
-# make soak   the tests that kill the daemon and cut its power, for 200 kills and 100 cuts
+# make soak   the long form of some tests: 200 kills, 100 power cuts, a fuzz, and a mixed day
 # make demo   send realistic events to a running daemon
 # make bench  measure what it costs to store and to ask; bench-feed: to tell followers;
 #             bench-couchdb: to have a CouchDB behind it
@@ -31,7 +31,9 @@ test: $(VENV)/installed-dev $(VENV)/pouchdb/installed
 
 soak: export KPIGGYBANK_SOAK = 1
 soak: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -s tests/integration/test_kill.py tests/integration/test_power_cut.py
+	$(BIN)/python -m pytest -s tests/integration/test_kill.py \
+	    tests/integration/test_power_cut.py tests/integration/test_fuzz.py \
+	    tests/integration/test_mixed_day.py
 
 demo: $(VENV)/installed
 	exec $(BIN)/python -m kpiggybank.demo

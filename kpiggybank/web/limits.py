@@ -171,6 +171,20 @@ class Connection(Patience, HTTPChannel):
         if not self._refused:
             super().lineReceived(line)
 
+    def pauseProducing(self) -> None:
+        """Read no more requests as long as the client does not read its answers.
+
+        Twisted's own goes on with those that it has read already, and they may be thousands.
+        """
+        super().pauseProducing()
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        super().resumeProducing()
+        self.paused = False
+        self.dataReceived(b"")
+
     def allContentReceived(self) -> None:
         """Answer the request, unless it was refused."""
         if not self._refused:
