@@ -28,6 +28,17 @@ from kpiggybank.web.query import BadQuery
 #: After how long a client that got 503 or 507 may try again.
 RETRY_AFTER_SECONDS = 2
 
+#: In the head of each answer, whoever writes it. What is here is for programs: if a browser is led
+#: to it, it shall neither guess at it, nor run or frame it, nor tell others where it was.
+COMMON_HEADERS = (
+    (b"Server", b"KPIggyBank"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"Referrer-Policy", b"no-referrer"),
+)
+#: The same as lines, each with its end.
+COMMON_HEAD = b"".join(b"%b: %b\r\n" % header for header in COMMON_HEADERS)
+
 #: An outage is in the log once in so many seconds, not once a request.
 COMPLAINT_SECONDS = 10.0
 
