@@ -13,7 +13,7 @@ from OpenSSL import SSL, crypto
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, VerifyError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
@@ -216,7 +216,7 @@ def makeService(options: Options) -> BankService:
         endpoint = serverFromString(reactor, config.endpoint)
     except (ValueError, TypeError, LookupError, OSError) as error:
         _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
-    except (SSL.Error, crypto.Error):
+    except (SSL.Error, crypto.Error, VerifyError):
         _refuse(f"LISTEN={config.endpoint} names files that hold no certificate and its key")
     try:
         store = open_store(config, reactor)

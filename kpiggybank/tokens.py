@@ -18,7 +18,7 @@ from kpiggybank.settings import ConfigError, tokens_in
 #: Of a file of tokens, in bytes; a longer one is none.
 MAX_FILE_BYTES = 64 * 2**10
 
-_ANYTHING = re.compile(r"[\s,]+")
+_BETWEEN = re.compile(r"[ \t]*[\r\n,][\s,]*")
 
 
 @attrs.frozen
@@ -84,7 +84,7 @@ class TokenSource:
         if len(text) > MAX_FILE_BYTES:
             raise ConfigError(f"{takes} is larger than {MAX_FILE_BYTES} bytes")
         try:
-            return tokens_in(_ANYTHING.sub(",", text.decode("ascii")).strip(","))
+            return tokens_in(_BETWEEN.sub(",", text.decode("ascii")).strip(","))
         except ValueError:
             raise ConfigError(f"{takes} has none, or what is none") from None
 
