@@ -119,34 +119,44 @@ class Access:
         """
         fields = request.requestHeaders.getRawHeaders
         if self._is_ours is not None:
-            host = fields(b"Host", ())
-            # Who knows only HTTP/1.0 is no browser, and the name is for those.
-            if len(host) != 1 and (host or request.clientproto != b"HTTP/1.0"):
-                return refuse(request, 400, "bad_request", "there is not one 'Host'")
-            if host and not self._is_ours(host[0]) and not self._asks_from_afar(request):
-                reason = "this server is not known by that 'Host'; ALLOWED_HOSTS adds names"
-                return refuse(request, 421, "misdirected_request", reason)
+            body = self._check_name(request, fields, self._is_ours)
+            if body is not None:
+                return body
         origin = fields(b"Origin")
         reads = request.method in _READING
         if origin is not None or self._origins or not reads:
             body = self._check_page(request, fields, origin or (), reads)
             if body is not None:
                 return body
-        tokens = self.tokens
-        if tokens and not (reads and request.path in _OPEN):
-            given = fields(b"Authorization", ())
-            match = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
-            may_write, may_read = tokens.may(match[1]) if match else (False, False)
-            if request.path in _PING:
-                may_read = may_read or may_write
-            if not (may_read if reads else may_write):
-                request.setHeader(b"WWW-Authenticate", b"Bearer")
-                return refuse(request, 401, "unauthorized", "this takes a token that allows it")
+        if self.tokens and not (reads and request.path in _OPEN):
+            return self._check_token(request, fields, reads)
         return None
 
-    def _asks_from_afar(self, request: Any) -> bool:
+    def _check_name(
+        self, request: Any, fields: Any, is_ours: Callable[[bytes], bool]
+    ) -> bytes | None:
+        """The answer to who calls us by a name that is not ours."""
+        host = fields(b"Host", ())
+        # Who knows only HTTP/1.0 is no browser, and it is browsers that are led astray.
+        if len(host) != 1 and (host or request.clientproto != b"HTTP/1.0"):
+            return refuse(request, 400, "bad_request", "there is not one 'Host'")
+        if not host or is_ours(host[0]):
+            return None
         # A load balancer asks for signs of life by address. On loopback, no other machine does.
-        return not self._loopback and request.path in _OPEN
+        if not self._loopback and request.path in _OPEN:
+            return None
+        reason = "this server is not known by that 'Host'; ALLOWED_HOSTS adds names"
+        return refuse(request, 421, "misdirected_request", reason)
+
+    def _check_token(self, request: Any, fields: Any, reads: bool) -> bytes | None:
+        """The answer to who shows no token that allows this: the same whatever is wrong with it."""
+        given = fields(b"Authorization", ())
+        match = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
+        may_write, may_read = self.tokens.may(match[1]) if match else (False, False)
+        if (may_read if reads else may_write) or (may_write and request.path in _PING):
+            return None
+        request.setHeader(b"WWW-Authenticate", b"Bearer")
+        return refuse(request, 401, "unauthorized", "this takes a token that allows it")
 
     def _check_page(
         self, request: Any, fields: Any, origin: Collection[bytes], reads: bool
