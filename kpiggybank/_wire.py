@@ -18,6 +18,7 @@ from twisted.web.iweb import IResponse
 from kpiggybank.outgoing.bodies import read_body
 from kpiggybank.outgoing.places import request_url
 from kpiggybank.shield import plainly_cancelled
+from kpiggybank.words import one_line
 
 _TOKEN = re.compile("[!-~]+")
 
@@ -193,8 +194,8 @@ def _request_failed(response: IResponse, body: bytes) -> RequestFailed:
         answer = msgspec.json.decode(body, type=_ErrorBody)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")[: 4 * EXCERPT_CHARACTERS]
-        shown = "".join(each if each.isprintable() else " " for each in text)
-        excerpt = " ".join(shown.split())[:EXCERPT_CHARACTERS]
-        phrase = response.phrase.decode("latin-1") or "error"
+        excerpt = one_line(text)[:EXCERPT_CHARACTERS]
+        phrase = one_line(response.phrase.decode("latin-1")) or "error"
         return RequestFailed(response.code, phrase, excerpt, seconds)
-    return RequestFailed(response.code, answer.error, answer.reason, seconds)
+    error, reason = one_line(answer.error), one_line(answer.reason)
+    return RequestFailed(response.code, error, reason, seconds)

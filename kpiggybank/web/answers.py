@@ -24,6 +24,7 @@ from kpiggybank.interfaces import (
 )
 from kpiggybank.web.formats import JSON
 from kpiggybank.web.query import BadQuery
+from kpiggybank.words import one_line
 
 #: After how long a client that got 503 or 507 may try again.
 RETRY_AFTER_SECONDS = 2
@@ -58,7 +59,7 @@ class Complaints:
         self._count += 1
         if self._clock() - self._said >= COMPLAINT_SECONDS:
             text = "the store is unavailable: {reason} (refused since the last line: {count})"
-            _log.warn(text, count=self._count, reason=reason)
+            _log.warn(text, count=self._count, reason=one_line(reason))
             self._said, self._count = self._clock(), 0
 
 
@@ -99,7 +100,7 @@ def answer_failure(request: Request, failure: Failure) -> bytes:
         case UnsupportedMediaType() as error:
             return refuse(request, 415, "unsupported_media_type", str(error))
         case StoreDamaged() as error:
-            _log.warn("{reason}", reason=str(error))
+            _log.warn("{reason}", reason=one_line(str(error)))
             return refuse(request, 500, "damaged", str(error))
         case StoreFull() as error:
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)
