@@ -27,7 +27,7 @@ from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
 from kpiggybank.settings import SETTINGS, ConfigError, Setting
 from kpiggybank.stores import open_store
 from kpiggybank.tokens import TokenSource, TokenSources
-from kpiggybank.web.access import Access, Guarded, is_local, is_loopback
+from kpiggybank.web.access import Access, Guarded, is_local, reaches_others
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -207,7 +207,7 @@ def makeService(options: Options) -> BankService:
     )
     try:
         tokens = sources.tokens()
-        if not (tokens or config.allow_anonymous or config.listen or is_loopback(config.host)):
+        if reaches_others(config.host) and not (tokens or config.allow_anonymous or config.listen):
             raise _open_to_others(f"HOST={config.host}")
     except ConfigError as error:
         _refuse(str(error))

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from kpiggybank.tokens import Tokens
-from kpiggybank.web.access import Access, is_local, is_loopback
+from kpiggybank.web.access import Access, is_local, is_loopback, reaches_others
 from kpiggybank.web.wsapi import WsApi
 from tests.web_client import FORM, JSON, ROOT, Answer, Door
 
@@ -311,12 +311,23 @@ class TestHosts:
         assert is_local(address) is local
 
     @pytest.mark.parametrize(
-        ("host", "loopback"),
-        [("localhost", True), ("::1", True), ("localhost.evil.example", False), ("", False)],
+        ("host", "loopback", "others"),
+        [
+            ("localhost", True, False),
+            ("::1", True, False),
+            ("127.9.9.9", True, False),
+            ("::", False, True),
+            ("10.0.0.1", False, True),
+            ("::ffff:10.0.0.1", False, True),
+            ("kpi.example", False, False),
+            ("localhost.evil.example", False, False),
+            ("", False, False),
+        ],
     )
-    def test_name_of_a_machine_for_itself(self, host: str, loopback: bool) -> None:
-        """The same for what HOST says."""
+    def test_what_a_text_tells(self, host: str, loopback: bool, others: bool) -> None:
+        """An address tells whether it is for this machine only, a name does not, save one."""
         assert is_loopback(host) is loopback
+        assert reaches_others(host) is others
 
 
 class TestPages:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kpiggybank.service import Options
 from kpiggybank.settings import ConfigError
 from kpiggybank.tokens import MAX_FILE_BYTES, TokenSource, TokenSources
 
@@ -86,3 +88,13 @@ def test_nothing_is_shown() -> None:
     )
     assert "s3cret" not in repr(sources)
     assert bool(sources.tokens())
+
+
+def test_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--help` names the settings, and shows no token that is set."""
+    for name in ("WRITE_TOKEN", "READ_TOKEN"):
+        monkeypatch.setenv(name, "s3cret")
+    options: Any = Options
+    text = options().getUsage()
+    assert "READ_TOKEN" in text
+    assert "s3cret" not in text

@@ -49,13 +49,22 @@ def is_local(address: IAddress) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether this is an address, or the name, of a machine for itself."""
-    if host == "localhost":
-        return True
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def reaches_others(host: str) -> bool:
+    """Whether this is an address that is not only for this machine; of a name, nobody knows yet."""
+    address = _address(host)
+    return address is not None and not address.is_loopback
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        address: IPv4Address | IPv6Address = ip_address(host)
+        address = ip_address(host)
     except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _as_bytes(texts: Iterable[str]) -> frozenset[bytes]:
