@@ -217,7 +217,7 @@ def makeService(options: Options) -> BankService:
     except (ValueError, TypeError, LookupError, OSError) as error:
         _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
     except (SSL.Error, crypto.Error, VerifyError):
-        _refuse(f"LISTEN={config.endpoint} names files that hold no certificate and its key")
+        _refuse(f"LISTEN={config.endpoint!r} names files that hold no certificate with its key")
     try:
         store = open_store(config, reactor)
     except ValueError:
