@@ -65,7 +65,7 @@ setup(
     include_package_data=False,
     zip_safe=False,
     install_requires=[
-        "twisted>=26.4,<27",
+        "twisted[tls]>=26.4,<27",
         "klein>=24.8,<28",
         "treq>=25.5,<28",
         "attrs>=25.1,<28",

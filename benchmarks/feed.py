@@ -37,7 +37,7 @@ DELAY_FOLLOWERS = 100
 DELAY_EVENTS = 2000
 NUMBER = re.compile(rb'"n":([0-9]+),')
 
-STREAM = b"GET /wsapi/interaction_data/stream HTTP/1.1\r\nHost: x\r\n\r\n"
+STREAM = b"GET /wsapi/interaction_data/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 class Followers:
@@ -63,7 +63,7 @@ class Followers:
         wanted = changes * len(self.sockets)
         started = time.perf_counter()
         with socket.create_connection(("127.0.0.1", self.port)) as go:
-            go.sendall(b"GET /go/%d/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (changes, together))
+            go.sendall(b"GET /go/%d/%d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (changes, together))
             while wanted > 0:
                 for key, _ in self.selector.select(10):
                     # Split between two pieces, the text would not be counted; then this never ends.
@@ -101,7 +101,7 @@ class Delays:
                 self._listen(1)
             body = b'{"timestamp":1,"n":%d,"text":"%b"}' % (number, b"x" * 450)
             self._poster.sendall(
-                b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: x\r\n"
+                b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\n"
                 b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
                 % (len(body), body)
             )

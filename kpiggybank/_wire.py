@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
@@ -18,6 +18,9 @@ from twisted.web.iweb import IResponse
 from kpiggybank.outgoing.bodies import read_body
 from kpiggybank.outgoing.places import request_url
 from kpiggybank.shield import plainly_cancelled
+from kpiggybank.words import one_line
+
+_TOKEN = re.compile("[!-~]+")
 
 #: Where the events are, behind a server's URL.
 EVENTS = "/wsapi/interaction_data"
@@ -74,12 +77,14 @@ class Wire:
         treq: an object with the method `request` of `treq.client.HTTPClient`.
         clock: counts the time limits.
         timeout: seconds without an answer, or without a byte of its body, after which to give up.
+        headers: of every request.
     """
 
     url: str
     _treq: Any = attrs.field(repr=False)
     _clock: IReactorTime = attrs.field(repr=False)
     _timeout: float
+    _headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     _turns: DeferredSemaphore = attrs.field(init=False, repr=False)
 
     @_turns.default
@@ -114,7 +119,14 @@ class Wire:
         except (ValueError, RecursionError) as error:
             raise RequestFailed(status, "wrong answer", f"it is not {what}: {error}") from None
 
-    async def head(self, method: str, path: str, status: HTTPStatus, **options: Any) -> IResponse:
+    async def head(
+        self,
+        method: str,
+        path: str,
+        status: HTTPStatus,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> IResponse:
         """Make a request at once and return its answer with the body yet to come; see `fetch`."""
         url = self.url + path
         # No redirects: they would turn a POST into a GET, or lead elsewhere unnoticed.
@@ -124,6 +136,7 @@ class Wire:
             unbuffered=True,
             allow_redirects=False,
             reactor=self._clock,
+            headers={**self._headers, **(headers or {})},
             **options,
         )
         # Otherwise a request that was given up would look like one that was lost, and be repeated.
@@ -145,6 +158,15 @@ class Wire:
 def _no_answer(result: object, seconds: float) -> NoReturn:
     # Whatever the layers below made of the cancelling: each says it with another error.
     raise TimeoutError(f"no answer within {seconds:g} seconds")
+
+
+def token_headers(token: str | None) -> dict[str, str]:
+    """What shows a token in the head of a request; raises ValueError, which does not tell it."""
+    if token is None:
+        return {}
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("a token is visible ASCII, without a space or the end of a line")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def where_params(where: Sequence[str]) -> list[tuple[str, str]]:
@@ -172,8 +194,8 @@ def _request_failed(response: IResponse, body: bytes) -> RequestFailed:
         answer = msgspec.json.decode(body, type=_ErrorBody)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")[: 4 * EXCERPT_CHARACTERS]
-        shown = "".join(each if each.isprintable() else " " for each in text)
-        excerpt = " ".join(shown.split())[:EXCERPT_CHARACTERS]
-        phrase = response.phrase.decode("latin-1") or "error"
+        excerpt = one_line(text)[:EXCERPT_CHARACTERS]
+        phrase = one_line(response.phrase.decode("latin-1")) or "error"
         return RequestFailed(response.code, phrase, excerpt, seconds)
-    return RequestFailed(response.code, answer.error, answer.reason, seconds)
+    error, reason = one_line(answer.error), one_line(answer.reason)
+    return RequestFailed(response.code, error, reason, seconds)

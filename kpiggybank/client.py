@@ -21,7 +21,14 @@ from kpiggybank._calls import Calls, ClientClosed
 from kpiggybank._lines import StreamEnded
 from kpiggybank._retry import Persistence
 from kpiggybank._stream import AlreadyFollowing, ChangeStream
-from kpiggybank._wire import EVENTS, REQUESTS_AT_ONCE, RequestFailed, Wire, where_params
+from kpiggybank._wire import (
+    EVENTS,
+    REQUESTS_AT_ONCE,
+    RequestFailed,
+    Wire,
+    token_headers,
+    where_params,
+)
 from kpiggybank.mint import Mint
 from kpiggybank.outgoing.bodies import BytesProducer
 from kpiggybank.outgoing.connections import Connections
@@ -55,6 +62,7 @@ class KPIggyBank:
     Args:
         host: name or address of the server, or its URL (http or https), which may have a path.
         port: of the server, 3000 unless told; not beside a URL.
+        token: is shown with every request, where the server wants one.
         treq: what makes the requests: an object with the method `request` of
             `treq.client.HTTPClient`, for instance a `treq.testing.StubTreq`. Unless told, one that
             keeps connections of its own, which `close` closes.
@@ -62,7 +70,8 @@ class KPIggyBank:
         timeout: seconds without an answer, or without a byte of its body, after which a call fails.
 
     Raises:
-        ValueError: the server's place is no host or URL, or the time limit is not above zero.
+        ValueError: the server's place is no host or URL, the token cannot be one, or the time limit
+            is not above zero.
     """
 
     _wire: Wire
@@ -82,6 +91,7 @@ class KPIggyBank:
         host: str,
         port: int | None = None,
         *,
+        token: str | None = None,
         treq: Any = None,
         reactor: Any = None,
         timeout: float = TIMEOUT_SECONDS,
@@ -89,6 +99,7 @@ class KPIggyBank:
         if not timeout > 0:
             raise ValueError(f"timeout must be above zero seconds, not {timeout!r}")
         url = base_url(host, port, DEFAULT_PORT)
+        headers = token_headers(token)
         if reactor is None:
             # Here and not above: importing it installs it, which is the program's own decision.
             from twisted.internet import reactor
@@ -98,7 +109,7 @@ class KPIggyBank:
             agent = Agent(reactor, pool=connections)
             treq = HTTPClient(agent, data_to_body_producer=BytesProducer)
         clock = cast(IReactorTime, reactor)
-        self.__attrs_init__(Wire(url, treq, clock, timeout), clock, connections)
+        self.__attrs_init__(Wire(url, treq, clock, timeout, headers), clock, connections)
 
     def saveData(
         self,

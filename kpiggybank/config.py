@@ -30,6 +30,14 @@ class Config:
     port: int
     listen: str
     stall_timeout: float
+    write_token: tuple[str, ...] = attrs.field(repr=False)
+    write_token_file: str
+    read_token: tuple[str, ...] = attrs.field(repr=False)
+    read_token_file: str
+    allow_anonymous: bool
+    cors_origins: tuple[str, ...]
+    cors_read: bool
+    allowed_hosts: tuple[str, ...]
     data_dir: str
     mode: str
 

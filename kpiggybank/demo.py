@@ -86,13 +86,14 @@ def main() -> None:
     """Read the arguments and send until the count is reached or Ctrl-C."""
     parser = argparse.ArgumentParser("python -m kpiggybank.demo", description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")
+    parser.add_argument("--token", help="one that may write, where the server wants it")
     parser.add_argument("--per-second", type=float, default=3, help="default: %(default)s")
     parser.add_argument("--count", type=int, help="default: until Ctrl-C")
     given = parser.parse_args()
     if not 0 < given.per_second <= 1000 or (given.count is not None and given.count < 1):
         parser.error("--per-second is a number up to 1000, --count one from 1 on")
     events = islice(SignIns(days=1), given.count)
-    react(demo, (KPIggyBank(given.url), given.url, events, given.per_second))
+    react(demo, (KPIggyBank(given.url, token=given.token), given.url, events, given.per_second))
 
 
 if __name__ == "__main__":

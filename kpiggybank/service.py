@@ -9,10 +9,11 @@ import sys
 from typing import Any, ClassVar, NoReturn
 
 import attrs
+from OpenSSL import SSL, crypto
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+from twisted.internet.error import CannotListenError, VerifyError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
@@ -25,6 +26,8 @@ from kpiggybank.config import Config
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
 from kpiggybank.settings import SETTINGS, ConfigError, Setting
 from kpiggybank.stores import open_store
+from kpiggybank.tokens import TokenSource, TokenSources
+from kpiggybank.web.access import Access, Guarded, is_local, reaches_others
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -35,6 +38,7 @@ STOP_SECONDS = 20.0
 ACCEPTING_TURNS = 12
 
 EXAMPLE = """curl -d 'data={"type": "hello", "timestamp": 1}'"""
+EXAMPLE_WITH_TOKEN = EXAMPLE.replace("-d", '-H "Authorization: Bearer $WRITE_TOKEN" -d')
 
 
 def _parameter(setting: Setting) -> list[str | None]:
@@ -73,6 +77,8 @@ class BankService(Service):
         bank: keeps its events in that store.
         site: serves that bank.
         endpoint: where to listen.
+        access: guards that site.
+        anonymous: whether others than this machine may reach it without a token.
         observer: gets the application's log; None leaves that to whoever runs it.
     """
 
@@ -81,6 +87,8 @@ class BankService(Service):
     _bank: Bank
     _site: BankSite
     _endpoint: IStreamServerEndpoint
+    _access: Access
+    _anonymous: bool
     _observer: ILogObserver | None
     _port: IListeningPort | None = None
     _started: Deferred[None] | None = None
@@ -107,11 +115,21 @@ class BankService(Service):
         if IBreakable.providedBy(self._store):
             IBreakable(self._store).when_broken(self._break)
         await self._bank.open()
-        self._port = await self._endpoint.listen(self._site)
-        url = _url(self._port.getHost())
+        port: IListeningPort = await self._endpoint.listen(self._site)
+        address = port.getHost()
+        self._access.listens_at(address)
+        if not (self._access.tokens or self._anonymous or is_local(address)):
+            # Now, and not when the rest stops: nobody shall get in before that.
+            await maybeDeferred(port.stopListening)
+            raise _open_to_others(_url(address))
+        self._port = port
+        url = _url(address)
+        if isinstance(self._endpoint, SSL4ServerEndpoint):
+            url = url.replace("http:", "https:", 1)
         store = self._store.describe()
         self._log.info("KPIggyBank listens at {url}; store: {store}", url=url, store=store)
-        self._log.debug("try: {example} {url}/wsapi/interaction_data", example=EXAMPLE, url=url)
+        example = EXAMPLE_WITH_TOKEN if self._access.tokens else EXAMPLE
+        self._log.debug("try: {example} {url}/wsapi/interaction_data", example=example, url=url)
 
     def _fail(self, failure: Failure) -> None:
         if self._stopping:
@@ -119,7 +137,7 @@ class BankService(Service):
         reason = failure.getErrorMessage()
         if failure.check(CannotListenError):
             reason = f"HOST and PORT, or LISTEN, take a free address of this machine: {reason}"
-        if failure.check(StoreError, CannotListenError):
+        if failure.check(StoreError, CannotListenError, ConfigError):
             self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
         else:
             self._log.failure("KPIggyBank cannot start", failure)
@@ -169,29 +187,53 @@ def _url(address: IAddress) -> str:
             return str(address)
 
 
+def _open_to_others(place: str) -> ConfigError:
+    return ConfigError(
+        f"others than this machine may reach {place}, so either set tokens (WRITE_TOKEN and "
+        "READ_TOKEN, or WRITE_TOKEN_FILE and READ_TOKEN_FILE), or ALLOW_ANONYMOUS=1 to let "
+        "everybody in"
+    )
+
+
 def makeService(options: Options) -> BankService:
     """The service that `twistd kpiggybank` runs; a wrong setting ends the process with one line."""
     # Only here, so that `twist --reactor` can choose first.
     from twisted.internet import reactor
 
     config = options.config
+    sources = TokenSources(
+        TokenSource(config.write_token, "WRITE_TOKEN_FILE", config.write_token_file),
+        TokenSource(config.read_token, "READ_TOKEN_FILE", config.read_token_file),
+    )
+    try:
+        tokens = sources.tokens()
+        if reaches_others(config.host) and not (tokens or config.allow_anonymous or config.listen):
+            raise _open_to_others(f"HOST={config.host}")
+    except ConfigError as error:
+        _refuse(str(error))
+    access = Access(tokens, config.cors_origins, config.cors_read, config.allowed_hosts)
     try:
         endpoint = serverFromString(reactor, config.endpoint)
     except (ValueError, TypeError, LookupError, OSError) as error:
         _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
+    except (SSL.Error, crypto.Error, VerifyError):
+        _refuse(f"LISTEN={config.endpoint!r} names files that hold no certificate with its key")
     try:
         store = open_store(config, reactor)
     except ValueError:
         # What was given is not told: a URL may have a password in it.
         _refuse("DB_HOST and DB_PORT take a host and its port, or a URL like https://host:port")
     bank = Bank(store, reactor)
-    site = BankSite(WsApi(bank, reactor, config.stall_timeout).resource, reactor)
+    api = WsApi(bank, reactor, config.stall_timeout)
+    site = BankSite(Guarded(access, api.resource), reactor)
     runner = options.parent if config.mode == "prod" else None
     observer = None if runner is None else logs.quiet_observer(runner)
     heap.keep_free_memory()
     heap.search_less_for_cycles()
     reactor.callWhenRunning(_stop_on_signals, reactor)
-    return BankService(reactor, store, bank, site, endpoint, observer)
+    reactor.callWhenRunning(sources.renew_on_hangup, reactor, access.use)
+    anonymous = config.allow_anonymous
+    return BankService(reactor, store, bank, site, endpoint, access, anonymous, observer)
 
 
 def _stop_on_signals(reactor: Any) -> None:

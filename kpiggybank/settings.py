@@ -24,6 +24,7 @@ class Setting:
         accepts: what a value must be, completing "DB_PORT takes ...".
         read: the value of a text; raises ValueError if it is none.
         empty: whether an empty text is a value, not the wish for the default.
+        secret: whether a complaint must not tell the text.
     """
 
     variable: str
@@ -32,6 +33,7 @@ class Setting:
     accepts: str
     read: Callable[[str], Any]
     empty: bool = False
+    secret: bool = False
 
     @property
     def attribute(self) -> str:
@@ -52,7 +54,8 @@ class Setting:
         try:
             return self.read(text)
         except ValueError:
-            raise ConfigError(f"{self.variable} takes {self.accepts}, not {text!r}") from None
+            told = "what it was given" if self.secret else repr(text)
+            raise ConfigError(f"{self.variable} takes {self.accepts}, not {told}") from None
 
 
 def _choice(*names: str) -> Callable[[str], str]:
@@ -84,6 +87,32 @@ def _seconds(text: str) -> float:
         raise ValueError(text)
     return float(text)
 
+
+def _listed(pattern: str) -> Callable[[str], tuple[str, ...]]:
+    def read(text: str) -> tuple[str, ...]:
+        found = tuple(each.strip() for each in text.split(",")) if text else ()
+        for each in found:
+            if not re.fullmatch(pattern, each):
+                raise ValueError
+        return found
+
+    return read
+
+
+def tokens_in(text: str) -> tuple[str, ...]:
+    """The tokens in a text that has at least one; raises ValueError, which does not tell any."""
+    found = _tokens(text)
+    if not found:
+        raise ValueError
+    return found
+
+
+def _switch(text: str) -> bool:
+    return _choice("0", "1")(text) == "1"
+
+
+# What HTTP can carry behind `Bearer`, save the comma that stands between two of them.
+_tokens = _listed(r"[!-+\--~]{1,500}")
 
 _SECONDS = "seconds above 0, up to 9999"
 _ADDRESS = r"[^\s\x00]+"
@@ -161,6 +190,47 @@ SETTINGS = (
         "seconds after which a client that takes nothing of a stream or range is cut off",
         _SECONDS,
         _seconds,
+    ),
+    Setting(
+        "WRITE_TOKEN",
+        "",
+        "tokens that may post events, separated by commas; other users of this machine can read an "
+        "option, so better use the file or the variable",
+        "tokens of visible ASCII, separated by commas",
+        _tokens,
+        secret=True,
+    ),
+    Setting("WRITE_TOKEN_FILE", "", "a file of such tokens, by line or comma", "a path", str),
+    Setting(
+        "READ_TOKEN",
+        "",
+        "tokens that may read and follow; all as for WRITE_TOKEN",
+        "tokens of visible ASCII, separated by commas",
+        _tokens,
+        secret=True,
+    ),
+    Setting("READ_TOKEN_FILE", "", "a file of such tokens, by line or comma", "a path", str),
+    Setting(
+        "ALLOW_ANONYMOUS",
+        "0",
+        "1 lets everybody in who can reach the address, where there are no tokens",
+        "0 or 1",
+        _switch,
+    ),
+    Setting(
+        "CORS_ORIGINS",
+        "",
+        "origins, such as https://kpi.example, whose pages may post; separated by commas",
+        "origins like https://kpi.example:8443, separated by commas",
+        _listed(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"),
+    ),
+    Setting("CORS_READ", "0", "1 lets those pages read and follow, too", "0 or 1", _switch),
+    Setting(
+        "ALLOWED_HOSTS",
+        "",
+        "names by which clients may call this server, separated by commas",
+        "names or addresses without a port, separated by commas",
+        _listed(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"),
     ),
     Setting(
         "DATA_DIR",

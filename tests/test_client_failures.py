@@ -28,6 +28,13 @@ def test_error_answer(stage: Stage, call: Callable[[KPIggyBank], Deferred[Any]])
     assert str(error) == "503 unavailable: the disk is full"
 
 
+def test_error_answer_over_lines(stage: Stage) -> None:
+    """What the server said, perhaps quoting somebody, is one line that a log can take."""
+    stage.server.answers.append((404, rb'{"error":"a\nb","reason":"\u001b[2K x\u2028y\r\n"}'))
+    error = failure_of(stage.api.count(), RequestFailed)
+    assert (error.error, error.reason) == ("a b", "[2K x y")
+
+
 @pytest.mark.parametrize("status", [202, 204, 302, 304, 404])
 def test_status_that_is_no_success(stage: Stage, status: int) -> None:
     """Only the documented status is a success, and redirects are not followed."""

@@ -21,6 +21,14 @@ DEFAULTS = {
     "port": 3000,
     "listen": "",
     "stall_timeout": 60.0,
+    "write_token": (),
+    "write_token_file": "",
+    "read_token": (),
+    "read_token_file": "",
+    "allow_anonymous": False,
+    "cors_origins": (),
+    "cors_read": False,
+    "allowed_hosts": (),
     "data_dir": ".",
     "mode": "dev",
 }
@@ -76,6 +84,20 @@ def test_empty_variable_is_the_default() -> None:
         ("PORT", "3000.0"),
         ("PORT", "٣"),
         ("STALL_TIMEOUT", "0"),
+        ("WRITE_TOKEN", ","),
+        ("WRITE_TOKEN", "a,,b"),
+        ("READ_TOKEN", "two words"),
+        ("READ_TOKEN", "schlüssel"),
+        ("READ_TOKEN", "a\nb"),
+        ("ALLOW_ANONYMOUS", "yes"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "kpi.example"),
+        ("CORS_ORIGINS", "https://kpi.example/"),
+        ("CORS_ORIGINS", "https://KPI.example"),
+        ("CORS_READ", "true"),
+        ("ALLOWED_HOSTS", "kpi.example:3000"),
+        ("ALLOWED_HOSTS", "*"),
         ("MODE", "loud"),
     ],
 )
@@ -115,6 +137,31 @@ def test_endpoint(environ: dict[str, str], endpoint: str) -> None:
     assert Config.from_environ(environ).endpoint == endpoint
 
 
-def test_password_is_not_shown() -> None:
-    """Whoever prints the settings does not print the password."""
-    assert "s3cret" not in repr(Config.from_environ({"DB_PASS": "s3cret"}))
+@pytest.mark.parametrize("variable", ["DB_PASS", "WRITE_TOKEN", "READ_TOKEN"])
+def test_secrets_are_not_shown(variable: str) -> None:
+    """Whoever prints the settings does not print a password or a token."""
+    assert "s3cret" not in repr(Config.from_environ({variable: "s3cret"}))
+
+
+@pytest.mark.parametrize("variable", ["WRITE_TOKEN", "READ_TOKEN"])
+def test_wrong_token_is_not_shown(variable: str) -> None:
+    """A complaint of what is no token does not tell it: it may be one with a slip."""
+    with pytest.raises(ConfigError) as refused:
+        Config.from_environ({variable: "s3cret s3cret"})
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("WRITE_TOKEN", "one", ("one",)),
+        ("READ_TOKEN", "one, two", ("one", "two")),
+        ("CORS_ORIGINS", "https://kpi.example,http://[::1]:8080", None),
+        ("CORS_ORIGINS", "moz-extension://4f2a", None),
+        ("ALLOWED_HOSTS", "kpi.example,10.0.0.1,[fd00::1]", None),
+    ],
+)
+def test_list(variable: str, text: str, value: tuple[str, ...] | None) -> None:
+    """Some settings are lists, separated by commas, with spaces or without."""
+    config = Config.from_environ({variable: text})
+    assert getattr(config, variable.lower()) == (value or tuple(text.split(",")))

@@ -22,6 +22,7 @@ from kpiggybank.events import Change, Event, EventPage, Page, Range
 from kpiggybank.feed import Feed
 from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores.memory import MemoryStore
+from kpiggybank.web.access import Access, Guarded
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -202,12 +203,14 @@ class Door:
         store: keeps the events.
         clock: what the bank believes in.
         feed: that of the bank.
+        access: what guards the interface, if anything.
     """
 
     store: IEventBank = attrs.field(factory=MemoryStore)
     clock: Clock = attrs.field(factory=Clock)
     bank: Bank = attrs.field(init=False)
     feed: Feed = attrs.field(init=False)
+    access: Access | None = None
     _api: WsApi = attrs.field(init=False)
     _treq: Any = attrs.field(init=False)
 
@@ -228,7 +231,10 @@ class Door:
 
     def site(self, reactor: Any) -> BankSite:
         """The interface as it stands behind a port."""
-        return BankSite(self._api.resource, reactor)
+        resource = self._api.resource
+        return BankSite(
+            resource if self.access is None else Guarded(self.access, resource), reactor
+        )
 
     def begin(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -305,7 +311,8 @@ class Door:
         """All bytes that a connection of the real site answers to these."""
         site: Any = self.site(Clock())
         connection = site.buildProtocol(None)
-        transport = StringTransport()
+        transport: Any = StringTransport()
+        transport.loseWriteConnection = transport.loseConnection  # as after a refusal
         connection.makeConnection(transport)
         connection.dataReceived(request)
         answer: bytes = transport.value()

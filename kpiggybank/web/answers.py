@@ -24,9 +24,21 @@ from kpiggybank.interfaces import (
 )
 from kpiggybank.web.formats import JSON
 from kpiggybank.web.query import BadQuery
+from kpiggybank.words import one_line
 
 #: After how long a client that got 503 or 507 may try again.
 RETRY_AFTER_SECONDS = 2
+
+#: In the head of each answer, whoever writes it. What is here is for programs: if a browser is led
+#: to it, it shall neither guess at it, nor run or frame it, nor tell others where it was.
+COMMON_HEADERS = (
+    (b"Server", b"KPIggyBank"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"Referrer-Policy", b"no-referrer"),
+)
+#: The same as lines, each with its end.
+COMMON_HEAD = b"".join(b"%b: %b\r\n" % header for header in COMMON_HEADERS)
 
 #: An outage is in the log once in so many seconds, not once a request.
 COMPLAINT_SECONDS = 10.0
@@ -47,7 +59,7 @@ class Complaints:
         self._count += 1
         if self._clock() - self._said >= COMPLAINT_SECONDS:
             text = "the store is unavailable: {reason} (refused since the last line: {count})"
-            _log.warn(text, count=self._count, reason=reason)
+            _log.warn(text, count=self._count, reason=one_line(reason))
             self._said, self._count = self._clock(), 0
 
 
@@ -88,7 +100,7 @@ def answer_failure(request: Request, failure: Failure) -> bytes:
         case UnsupportedMediaType() as error:
             return refuse(request, 415, "unsupported_media_type", str(error))
         case StoreDamaged() as error:
-            _log.warn("{reason}", reason=str(error))
+            _log.warn("{reason}", reason=one_line(str(error)))
             return refuse(request, 500, "damaged", str(error))
         case StoreFull() as error:
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)

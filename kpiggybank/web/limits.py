@@ -11,11 +11,12 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import INonQueuedRequestFactory
-from twisted.web.server import Request, version
+from twisted.web.server import Request
 from zope.interface import provider
 
-from kpiggybank.web.answers import error_body
+from kpiggybank.web.answers import COMMON_HEAD, COMMON_HEADERS, error_body
 from kpiggybank.web.patience import Patience
 
 #: The greatest body of a request, in bytes.
@@ -60,13 +61,12 @@ class BankRequest(Request):
             self._process()
 
     def _process(self) -> None:
-        if (self.method, self.path) == (b"OPTIONS", b"*"):
-            super().process()
-            return
         # What twisted.web does, but it looks for the resource, and writes the date each time.
         self.site = site = self.channel.site
-        self.setHeader(b"Server", version)
         self.setHeader(b"Date", site.date)
+        if (self.method, self.path) == (b"OPTIONS", b"*"):
+            self._handleStar()
+            return
         self.prepath, self.postpath = [], [*map(unquote_to_bytes, self.path[1:].split(b"/"))]
         try:
             self.render(site.resource)
@@ -89,7 +89,7 @@ class BankRequest(Request):
             for name, values in self.responseHeaders.getAllRawHeaders():
                 head += [b"%b: %b" % (name, value) for value in values]
             tail = b"" if self.method == b"HEAD" else body
-            self.channel.write(b"%b\r\n\r\n%b" % (b"\r\n".join(head), tail))
+            self.channel.write(b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), COMMON_HEAD, tail))
         self.finish()
 
     def getRequestHostname(self) -> bytes:
@@ -110,6 +110,12 @@ class Connection(Patience, HTTPChannel):
         """Be known to the site."""
         super().connectionMade()
         self.site.connections.add(self)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """Write the head of an answer that is not written in one piece."""
+        for name, value in COMMON_HEADERS:
+            headers.setRawHeaders(name, [value])
+        super().writeHeaders(version, code, reason, headers)
 
     def seconds(self) -> float:
         """See `Patience.seconds`."""
@@ -141,9 +147,9 @@ class Connection(Patience, HTTPChannel):
         self._refused = True
         body = error_body(error, reason)
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%s"
-            % (status, HTTPStatus(status).phrase.encode(), len(body), body)
+            b"HTTP/1.1 %d %b\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%b"
+            % (status, HTTPStatus(status).phrase.encode(), COMMON_HEAD, len(body), body)
         )
         self.setTimeout(None)
         self._linger = self.callLater(LINGER_SECONDS, self.transport.abortConnection)

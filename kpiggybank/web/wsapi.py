@@ -30,6 +30,7 @@ from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
 from kpiggybank.web.routes import Routes
 from kpiggybank.web.streams import LINES, STREAM_FORMATS, StreamFormat, StreamWriter
+from kpiggybank.words import one_line
 
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
 CURSOR_HEADER = b"KPIggyBank-Cursor"
@@ -194,7 +195,7 @@ class WsApi:
         if failure.check(Stalled):
             self._log.info("an answer was cut: {reason}", reason=failure.getErrorMessage())
         elif failure.check(StoreDamaged):
-            self._log.warn("an answer was cut: {reason}", reason=failure.getErrorMessage())
+            self._log.warn("an answer was cut: {reason}", reason=one_line(str(failure.value)))
         elif failure.check(InvalidCursor):
             self._log.warn("a stream was cut: its place is in a database that is gone")
         else:

@@ -43,6 +43,7 @@ EVENTS = "/wsapi/interaction_data"
 #: The settings of a developer's shell, which would reach the daemon.
 _OWN_SETTINGS = re.compile(
     r"DB_.*|HOST|PORT|LISTEN|MODE|DATA_DIR|STATE_DIRECTORY|PYTHON.*|VIRTUAL_ENV"
+    r"|(WRITE|READ)_TOKEN(_FILE)?|ALLOW_ANONYMOUS|CORS_.*|ALLOWED_HOSTS"
 )
 
 

@@ -190,7 +190,7 @@ async def save(daemon: Daemon, events: Sequence[dict[str, Any]]) -> None:
     wire = await connect(daemon.port)
     transport: Any = wire.transport
     transport.write(
-        f"POST {EVENTS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+        f"POST {EVENTS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-ndjson\r\n"
         f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         + body
     )

@@ -11,7 +11,7 @@ from tests.integration.disk import Disk, Fault
 from tests.integration.load import SQLITE
 
 CLOSE = b"Connection: close"
-HEARTBEAT = b"GET /__heartbeat__ HTTP/1.1\r\nHost: x\r\n\r\n"
+HEARTBEAT = b"GET /__heartbeat__ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 #: More than the frames of the log after which it is written to the database.
 LISTS, EVENTS_A_LIST = 60, 500
 

@@ -30,9 +30,14 @@ GROWTH_KIB = 32 * 1024
 #: Requests of clients that mean no good, or know no better.
 ABUSES = [
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ",
-    b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{",
-    b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999\r\n\r\n",
-    b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    *(
+        b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\n" + rest
+        for rest in (
+            b"Content-Length: 1000\r\n\r\n{",
+            b"Content-Length: 99999999\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        )
+    ),
     b"GET /" + b"x" * 30_000,
     b"\x16\x03\x01\x02\x00" * 50,
     b"GET /wsapi/interaction_data HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 500,

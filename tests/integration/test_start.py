@@ -221,7 +221,7 @@ async def test_development_shows_a_command(tmp_path: Path) -> None:
         else:
             assert url == f"http://127.0.0.1:{daemon.port}{EVENTS}"
             kind = b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close"
-            head = b"POST %s HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n%s\r\n\r\n"
+            head = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n%s\r\n\r\n"
             request = head % (EVENTS.encode(), len(form), kind) + form.encode()
             assert (await ask(daemon.port, request)).status == 201
         saved = await ask(daemon.port, get(EVENTS))

@@ -18,6 +18,7 @@ from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.outgoing.bodies import BytesProducer, read_body
 from kpiggybank.outgoing.connections import LOST, Connections
 from kpiggybank.shield import plainly_cancelled
+from kpiggybank.words import one_line
 
 #: Bytes of an answer at the most, and unused connections kept.
 ANSWER_BYTES = 32 * 2**20
@@ -203,7 +204,7 @@ class Server:
                 " DB_USER and DB_PASS take those of an admin, or of a member where all is set up",
                 status,
             )
-        words = f"{explained.error} {explained.reason or ''}".strip()
+        words = one_line(f"{explained.error} {explained.reason or ''}")
         said = f"CouchDB at {self.place} said {status} {words}".rstrip()
         if 400 <= status < 500 and status not in (404, 408, 409, 412, 429):
             raise Refused(said, status)
@@ -231,4 +232,4 @@ def _told(error: Exception) -> str:
     """An error of Twisted in one line; some of them hold a list of others."""
     for reason in getattr(error, "reasons", None) or ():
         return _told(reason.value)
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__

@@ -14,6 +14,7 @@ from kpiggybank.mint import is_minted
 from kpiggybank.stores.couchdb.documents import document, document_id
 from kpiggybank.stores.couchdb.reading import Found, find
 from kpiggybank.stores.couchdb.server import Server
+from kpiggybank.words import one_line
 
 #: Documents and bytes in one `_bulk_docs`, at the most; a single document may be larger.
 BULK_DOCUMENTS = 1000
@@ -148,5 +149,6 @@ async def _bulk(server: Server, documents: Mapping[str, bytes]) -> list[str]:
         if row.error == "conflict":
             taken.append(id)
         elif row.error or row.id != document_id(id):
-            raise StoreUnavailable(f"CouchDB refused a document: {row.error} {row.reason or ''}")
+            words = one_line(f"{row.error} {row.reason or ''}")
+            raise StoreUnavailable(f"CouchDB refused a document: {words}")
     return taken
