@@ -23,6 +23,7 @@ from kpiggybank import heap, logs
 from kpiggybank.bank import Bank
 from kpiggybank.config import Config
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
+from kpiggybank.notify import Notifier
 from kpiggybank.settings import SETTINGS, ConfigError, Setting
 from kpiggybank.stores import open_store
 from kpiggybank.web.site import BankSite
@@ -74,6 +75,7 @@ class BankService(Service):
         site: serves that bank.
         endpoint: where to listen.
         observer: gets the application's log; None leaves that to whoever runs it.
+        notifier: tells systemd how it goes.
     """
 
     _reactor: Any
@@ -82,6 +84,7 @@ class BankService(Service):
     _site: BankSite
     _endpoint: IStreamServerEndpoint
     _observer: ILogObserver | None
+    _notifier: Notifier
     _port: IListeningPort | None = None
     _started: Deferred[None] | None = None
     _stopping: bool = False
@@ -106,12 +109,14 @@ class BankService(Service):
     async def _start(self) -> None:
         if IBreakable.providedBy(self._store):
             IBreakable(self._store).when_broken(self._break)
+        self._notifier.status(f"opens the store: {self._store.describe()}")
         await self._bank.open()
         self._port = await self._endpoint.listen(self._site)
         url = _url(self._port.getHost())
         store = self._store.describe()
         self._log.info("KPIggyBank listens at {url}; store: {store}", url=url, store=store)
         self._log.debug("try: {example} {url}/wsapi/interaction_data", example=EXAMPLE, url=url)
+        self._notifier.ready(f"listens at {url}; store: {store}", self._bank.last)
 
     def _fail(self, failure: Failure) -> None:
         if self._stopping:
@@ -134,6 +139,7 @@ class BankService(Service):
         # twistd has sent stderr to the log by now, and knows no other status than 0.
         print(f"kpiggybank: {reason}", file=sys.__stderr__, flush=True)
         atexit.register(os._exit, 1)
+        self._notifier.stopping(reason)
         if not self._stopping:
             self._reactor.stop()
 
@@ -144,6 +150,7 @@ class BankService(Service):
 
     async def _stop(self) -> None:
         self._stopping = True
+        self._notifier.stopping()
         if self._started is not None:
             if self._port is None:
                 await self._store.close()  # it may wait for its server without end
@@ -191,7 +198,8 @@ def makeService(options: Options) -> BankService:
     heap.keep_free_memory()
     heap.search_less_for_cycles()
     reactor.callWhenRunning(_stop_on_signals, reactor)
-    return BankService(reactor, store, bank, site, endpoint, observer)
+    notifier = Notifier.from_environ(os.environ, reactor)
+    return BankService(reactor, store, bank, site, endpoint, observer, notifier)
 
 
 def _stop_on_signals(reactor: Any) -> None:
