@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
@@ -157,9 +157,11 @@ class BankService(Service):
             await self._started
         if self._port is not None:
             # The kernel has made connections that would be reset. Twisted accepts one in a turn,
-            # then 20 more each turn: so many turns are enough for `BACKLOG`.
-            for _ in range(ACCEPTING_TURNS):
-                await deferLater(self._reactor, 0)
+            # then 20 more each turn: so many turns are enough for `BACKLOG`. At systemd's socket,
+            # they wait for the next daemon.
+            if not isinstance(self._endpoint, AdoptedStreamServerEndpoint):
+                for _ in range(ACCEPTING_TURNS):
+                    await deferLater(self._reactor, 0)
             await maybeDeferred(self._port.stopListening)
         self._bank.end_feed()
         await self._site.drain(STOP_SECONDS)
