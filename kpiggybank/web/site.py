@@ -56,9 +56,9 @@ class BankSite(Site):
     async def drain(self, patience: float) -> None:
         """Answer every request that has begun to arrive, close all connections, and return.
 
-        A connection that was only just made has a second to bring its first request: whoever made it
-        cannot know that this is the end. To be called when nothing listens any more. After `patience` seconds, what is still open is
-        cut.
+        A connection that was only just made has a second to bring its first request: whoever made
+        it cannot know that this is the end. To be called when nothing listens any more. After
+        `patience` seconds, what is still open is cut.
         """
         self.draining = True
         # What came just before may still be unread.
