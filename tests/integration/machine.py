@@ -118,7 +118,7 @@ def make_tree(path: Path) -> Tree:
     tree.write(
         "/etc/cloud/cloud.cfg.d/99-test.cfg",
         "network: {config: disabled}\ndatasource_list: [NoCloud]\nmanage_resolv_conf: false\n"
-        "growpart: {mode: 'off'}\nresize_rootfs: false\n",
+        "growpart: {mode: 'off'}\nresize_rootfs: false\nlocale: false\n",
     )
     return tree
 
@@ -134,8 +134,8 @@ class Machine:
     def entry(self) -> list[str]:
         """What is put before a command so that it runs there."""
         root = f"--root=/proc/{self.pid}/root"
-        environ = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-        return ["nsenter", f"--target={self.pid}", "--all", root, "--wd=/", *environ]
+        environ = ["env", "-i", "--chdir=/", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        return ["nsenter", f"--target={self.pid}", "--all", root, *environ]
 
     def run(self, *command: str, check: bool = True) -> str:
         """What a command there says; it must end with 0 if that is to be checked."""
@@ -167,10 +167,16 @@ def booted(tree: Tree) -> Iterator[Machine]:
             start_new_session=True,
         )
     try:
-        yield Machine(tree, _first_process(starter))
+        pid = _first_process(starter)
+        try:
+            yield Machine(tree, pid)
+        finally:
+            os.kill(pid, signal.SIGKILL)  # and, by that, all its processes
+            starter.wait()
     finally:
-        starter.send_signal(signal.SIGKILL)  # and, by that, its first process, and so all
-        starter.wait()
+        if starter.returncode is None:
+            starter.kill()
+            starter.wait()
         for folder, _, _ in os.walk(group, topdown=False):
             os.rmdir(folder)
 
