@@ -242,7 +242,7 @@ def test_image(tree: Tree) -> None:
     user = said["USER"].text
 
     def inside(command: list[str]) -> list[str]:
-        chroot = ["chroot", f"--userspec={user}", str(final.path), "/bin/sh", "-c"]
+        chroot = [tool("chroot"), f"--userspec={user}", str(final.path), "/bin/sh", "-c"]
         return [*chroot, f'cd {said["WORKDIR"].text} && exec "$@"', "sh", *command]
 
     for end in (signal.SIGKILL, signal.SIGTERM):
