@@ -1,6 +1,7 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
 # make soak   the long form of some tests: 200 kills, 100 power cuts, a fuzz, and a mixed day
+# make deploy-test  as root on Debian: a machine from deploy/cloud-init.yaml, and the image's files
 # make demo   send realistic events to a running daemon
 # make bench  measure what it costs to store and to ask; bench-feed: to tell followers;
 #             bench-couchdb: to have a CouchDB behind it
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 POUCHDB := 4.2.0
 BUILD_FILES := setup.py pyproject.toml kpiggybank/__init__.py
 
-.PHONY: run test soak demo bench bench-feed bench-couchdb clean
+.PHONY: run test soak deploy-test demo bench bench-feed bench-couchdb clean
 .DELETE_ON_ERROR:
 
 # The store that needs no set-up, unless the caller's environment names another. `exec`: the daemon
@@ -34,6 +35,11 @@ soak: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -s tests/integration/test_kill.py \
 	    tests/integration/test_power_cut.py tests/integration/test_fuzz.py \
 	    tests/integration/test_mixed_day.py
+
+deploy-test: export KPIGGYBANK_DEPLOY_TEST = 1
+deploy-test: export KPIGGYBANK_DEMAND_DEPLOY_TOOLS = 1
+deploy-test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -v tests/integration/test_machines.py
 
 demo: $(VENV)/installed
 	exec $(BIN)/python -m kpiggybank.demo

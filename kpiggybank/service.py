@@ -12,7 +12,11 @@ import attrs
 from OpenSSL import SSL, crypto
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    SSL4ServerEndpoint,
+    serverFromString,
+)
 from twisted.internet.error import CannotListenError, VerifyError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
@@ -24,6 +28,7 @@ from kpiggybank import heap, logs
 from kpiggybank.bank import Bank
 from kpiggybank.config import Config
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
+from kpiggybank.notify import Notifier
 from kpiggybank.settings import SETTINGS, ConfigError, Setting
 from kpiggybank.stores import open_store
 from kpiggybank.tokens import TokenSource, TokenSources
@@ -80,6 +85,7 @@ class BankService(Service):
         access: guards that site.
         anonymous: whether others than this machine may reach it without a token.
         observer: gets the application's log; None leaves that to whoever runs it.
+        notifier: tells systemd how it goes.
     """
 
     _reactor: Any
@@ -90,6 +96,7 @@ class BankService(Service):
     _access: Access
     _anonymous: bool
     _observer: ILogObserver | None
+    _notifier: Notifier
     _port: IListeningPort | None = None
     _started: Deferred[None] | None = None
     _stopping: bool = False
@@ -114,6 +121,7 @@ class BankService(Service):
     async def _start(self) -> None:
         if IBreakable.providedBy(self._store):
             IBreakable(self._store).when_broken(self._break)
+        self._notifier.status(f"opens the store: {self._store.describe()}")
         await self._bank.open()
         port: IListeningPort = await self._endpoint.listen(self._site)
         address = port.getHost()
@@ -130,6 +138,7 @@ class BankService(Service):
         self._log.info("KPIggyBank listens at {url}; store: {store}", url=url, store=store)
         example = EXAMPLE_WITH_TOKEN if self._access.tokens else EXAMPLE
         self._log.debug("try: {example} {url}/wsapi/interaction_data", example=example, url=url)
+        self._notifier.ready(f"listens at {url}; store: {store}", self._bank.last)
 
     def _fail(self, failure: Failure) -> None:
         if self._stopping:
@@ -152,6 +161,7 @@ class BankService(Service):
         # twistd has sent stderr to the log by now, and knows no other status than 0.
         print(f"kpiggybank: {reason}", file=sys.__stderr__, flush=True)
         atexit.register(os._exit, 1)
+        self._notifier.stopping(reason)
         if not self._stopping:
             self._reactor.stop()
 
@@ -162,15 +172,18 @@ class BankService(Service):
 
     async def _stop(self) -> None:
         self._stopping = True
+        self._notifier.stopping()
         if self._started is not None:
             if self._port is None:
                 await self._store.close()  # it may wait for its server without end
             await self._started
         if self._port is not None:
             # The kernel has made connections that would be reset. Twisted accepts one in a turn,
-            # then 20 more each turn: so many turns are enough for `BACKLOG`.
-            for _ in range(ACCEPTING_TURNS):
-                await deferLater(self._reactor, 0)
+            # then 20 more each turn: so many turns are enough for `BACKLOG`. At systemd's socket,
+            # they wait for the next daemon.
+            if not isinstance(self._endpoint, AdoptedStreamServerEndpoint):
+                for _ in range(ACCEPTING_TURNS):
+                    await deferLater(self._reactor, 0)
             await maybeDeferred(self._port.stopListening)
         self._bank.end_feed()
         await self._site.drain(STOP_SECONDS)
@@ -233,7 +246,8 @@ def makeService(options: Options) -> BankService:
     reactor.callWhenRunning(_stop_on_signals, reactor)
     reactor.callWhenRunning(sources.renew_on_hangup, reactor, access.use)
     anonymous = config.allow_anonymous
-    return BankService(reactor, store, bank, site, endpoint, access, anonymous, observer)
+    notifier = Notifier.from_environ(os.environ, reactor)
+    return BankService(reactor, store, bank, site, endpoint, access, anonymous, observer, notifier)
 
 
 def _stop_on_signals(reactor: Any) -> None:

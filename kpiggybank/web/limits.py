@@ -24,6 +24,9 @@ MAX_BODY_BYTES = 8 * 2**20
 #: How long what a refused client still sends is read and dropped, so that it can see its answer.
 LINGER_SECONDS = 5
 
+#: How long the first request of a connection is waited for, when all are to be closed.
+FIRST_REQUEST_SECONDS = 1.0
+
 
 @provider(INonQueuedRequestFactory)
 class BankRequest(Request):
@@ -105,9 +108,11 @@ class Connection(Patience, HTTPChannel):
     _refused = False
     _host: IAddress | None = None
     _linger: IDelayedCall | None = None
+    _made = 0.0
 
     def connectionMade(self) -> None:
         """Be known to the site."""
+        self._made = self.seconds()
         super().connectionMade()
         self.site.connections.add(self)
 
@@ -203,6 +208,10 @@ class Connection(Patience, HTTPChannel):
             return False
         persistent: bool = super().checkPersistence(request, version)
         return persistent
+
+    def is_new(self) -> bool:
+        """Whether it was only just made: its first request may be on its way."""
+        return not self.requests and self.seconds() - self._made < FIRST_REQUEST_SECONDS
 
     def wind_up(self) -> None:
         """Close now, or after the answer to the request that has begun to arrive."""

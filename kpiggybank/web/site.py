@@ -11,7 +11,7 @@ from twisted.web.http import Request, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from kpiggybank.web.limits import BankRequest, Connection
+from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, BankRequest, Connection
 
 
 class BankSite(Site):
@@ -56,20 +56,32 @@ class BankSite(Site):
     async def drain(self, patience: float) -> None:
         """Answer every request that has begun to arrive, close all connections, and return.
 
-        To be called when nothing listens any more. After `patience` seconds, what is still open is
-        cut.
+        A connection that was only just made has a second to bring its first request: whoever made
+        it cannot know that this is the end. To be called when nothing listens any more. After
+        `patience` seconds, what is still open is cut.
         """
         self.draining = True
         # What came just before may still be unread.
         for _ in range(2):
             await deferLater(self.reactor, 0)
-        for connection in tuple(self.connections):
+        grace = min(FIRST_REQUEST_SECONDS, patience)
+        new = [connection for connection in self.connections if connection.is_new()]
+        for connection in self.connections.difference(new):
             connection.wind_up()
+        if new and not await self._emptied(grace):
+            for connection in self.connections.intersection(new):
+                connection.wind_up()
+            patience -= grace
+        if not await self._emptied(patience):
+            for connection in tuple(self.connections):
+                connection.transport.abortConnection()
+
+    async def _emptied(self, seconds: float) -> bool:
+        """Wait for so long that no connection is left; tells whether none is."""
         if self.connections:
             self._empty = Deferred()
             try:
-                await self._empty.addTimeout(patience, self.reactor)
+                await self._empty.addTimeout(seconds, self.reactor)
             except TimeoutError:
                 self._empty = None
-                for connection in tuple(self.connections):
-                    connection.transport.abortConnection()
+        return not self.connections
