@@ -16,7 +16,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     "where": set[str](),
     "events": {"where"},
-    "parsing": {"events"},
+    "rules": {"events"},
+    "quickly": {"events", "rules"},
+    "thoroughly": {"events", "rules"},
+    "parsing": {"events", "quickly", "rules", "thoroughly"},
     "sample": set[str](),
     "shield": set[str](),
     "mint": set[str](),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kpiggybank import parsing
 from kpiggybank.events import Deposit, InvalidEvent, exact_timestamp, same_value, sortable
-from kpiggybank.parsing import MAX_DEPTH, from_form, from_json, from_lines
+from kpiggybank.parsing import from_form, from_json, from_lines
+from kpiggybank.rules import LIMITS
 
 GOOD = b'{"timestamp":1}'
 
@@ -110,9 +111,9 @@ def test_depth() -> None:
         arrays = levels - 1
         return b'{"timestamp":1,"x":' + b"[" * arrays + b"]" * arrays + b"}"
 
-    assert from_json(nested(MAX_DEPTH)).texts
+    assert from_json(nested(LIMITS.depth)).texts
     with pytest.raises(InvalidEvent, match="nested"):
-        from_json(nested(MAX_DEPTH + 1))
+        from_json(nested(LIMITS.depth + 1))
     assert from_json(b'{"timestamp":1,"x":[' + b"[]," * 500 + b"[]]}").texts
 
 
