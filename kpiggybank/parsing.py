@@ -11,33 +11,32 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_qp
+from io import BytesIO
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from kpiggybank.events import Deposit, EventLimits, InvalidEvent
-from kpiggybank.quickly import quickly
+from kpiggybank.quickly import compact, quickly
 from kpiggybank.rules import LIMITS, PIECE_BYTES, SPACES
 from kpiggybank.thoroughly import listed, thoroughly
 
 _decode_text = msgspec.json.Decoder(str).decode
 
 _LINE = re.compile(rb"\S[^\n]*")
+#: A place in a JSON string that is within neither a character nor an escape, nor a pair of them.
+_BETWEEN = re.compile(rb"[^\\]{12}(?=[\x00-\x7f\xc0-\xff])", re.DOTALL)
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-class _Envelope(msgspec.Struct):
-    """An object that may have a member `data`; others are passed over."""
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """An object with the sole member `data`."""
 
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _SoleEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     data: msgspec.Raw
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_sole_envelope = msgspec.json.Decoder(_SoleEnvelope).decode
 
 
 def from_form(body: bytes, limits: EventLimits = LIMITS) -> Deposit:
@@ -55,9 +54,9 @@ def from_form(body: bytes, limits: EventLimits = LIMITS) -> Deposit:
     if body.find(b"&data=", begin) >= 0:
         raise InvalidEvent("the form has more than one field 'data'")
     end = body.find(b"&", begin)
-    quoted = body[begin : len(body) if end < 0 else end]
-    del body  # it may be the last one that knows it
-    return _deposit(_unquote(quoted), limits)
+    text = _unquote(body, begin, len(body) if end < 0 else end)
+    del body  # where nobody else knows it, its memory is free now
+    return _deposit(text, limits)
 
 
 def from_json(body: bytes, limits: EventLimits = LIMITS) -> Deposit:
@@ -68,10 +67,9 @@ def from_json(body: bytes, limits: EventLimits = LIMITS) -> Deposit:
         ExcessiveEvent: one of them is too large, or there are too many.
     """
     text = body.strip(SPACES)
+    del body
     if text.startswith(b"{"):
-        data = _data(text)
-        if data is not None:
-            text = data
+        text = _data(text)
     return _deposit(text, limits)
 
 
@@ -88,51 +86,49 @@ def from_lines(body: bytes, limits: EventLimits = LIMITS) -> Deposit:
     return deposit
 
 
-def _data(text: bytes) -> bytes | None:
-    """The JSON in the sole member `data` of an object, None where it is another object."""
+def _data(text: bytes) -> bytes:
+    """The JSON in the sole member `data` of an object, or the object where it is another one."""
     try:
-        if _decode_envelope(text).data is msgspec.UNSET:
-            return None
-        data = bytes(_decode_sole_envelope(text).data)
+        data: Any = memoryview(_decode_envelope(text).data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return _text(data).strip(SPACES) if data.startswith(b'"') else data
+        return text
+    return _text(data).strip(SPACES) if data[:1] == b'"' else bytes(data)
 
 
-def _text(literal: bytes) -> bytes:
-    """The UTF-8 of a JSON string."""
-    pieces = []
+def _text(literal: Any) -> bytes:
+    """The UTF-8 of a JSON string; in pieces, as a text may take four times the memory of that."""
+    text = BytesIO()
     begin, end = 1, len(literal) - 1
     while begin < end:
-        # No escape has a comma in it. As a whole, a text takes up to four times its memory.
-        cut = literal.find(b",", begin + PIECE_BYTES)
-        cut = end if cut < 0 else cut
+        place = _BETWEEN.search(literal, begin + PIECE_BYTES, end)
+        cut = end if place is None else place.end()
         try:
-            pieces.append(_decode_text(b'"%b"' % literal[begin:cut]).encode())
+            text.write(_decode_text(b'"%b"' % literal[begin:cut]).encode())
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidEvent(f"the data is not JSON: {error}") from None
         begin = cut
-    return b"".join(pieces)
+    return text.getvalue()
 
 
 def _deposit(text: bytes, limits: EventLimits) -> Deposit:
+    if not text.startswith(b"["):
+        return thoroughly(text, limits)
+    text = compact(text)
     return quickly(text, limits) or thoroughly(text, limits)
 
 
-def _unquote(quoted: bytes) -> bytes:
+def _unquote(body: bytes, begin: int, end: int) -> bytes:
     """What was percent-encoded."""
-    if len(quoted) <= PIECE_BYTES:
-        return _unquote_piece(quoted)
-    pieces = []
-    begin = 0
-    while begin < len(quoted):
-        cut = begin + PIECE_BYTES
-        stray = quoted.find(b"%", cut - 2, cut)  # two digits may follow
-        cut = stray if stray >= 0 else cut
-        pieces.append(_unquote_piece(quoted[begin:cut]))
+    if end - begin <= PIECE_BYTES:
+        return _unquote_piece(body[begin:end])
+    text = BytesIO()
+    while begin < end:
+        cut = min(begin + PIECE_BYTES, end)
+        sign = body.find(b"%", cut - 2, cut)  # two digits may follow
+        cut = cut if sign < 0 or cut == end else sign
+        text.write(_unquote_piece(body[begin:cut]))
         begin = cut
-    del quoted  # not the third time the whole
-    return b"".join(pieces)
+    return text.getvalue()
 
 
 def _unquote_piece(quoted: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -39,16 +40,24 @@ _NUMBER_WITH_EXPONENT = re.compile(rb"[:,\[]-?[0-9.]+[eE]\+?[0-9]{3}")
 _INNER = re.compile(rb'":\{([^}]*)')
 
 
+def compact(text: bytes) -> bytes:
+    """JSON without the white space between its parts; what is no JSON may stay as it is."""
+    if any(white in text for white in _WHITE):
+        with suppress(msgspec.DecodeError, RecursionError):
+            return msgspec.json.format(text, indent=-1)
+    return text
+
+
 def quickly(text: bytes, limits: EventLimits = LIMITS) -> Deposit | None:
-    """The events of a list, None where it takes more to be sure that they are some."""
+    """The events of a compact list, None where it takes more to be sure that they are some."""
     if not text.startswith(b"["):
         return None
     timestamps: list[Number] = []
     texts: list[bytes] = []
     try:
-        if any(white in text for white in _WHITE):
-            text = msgspec.json.format(text, indent=-1)
         for piece in _pieces(text):
+            if len(piece) > PIECE_BYTES + limits.event_bytes:
+                return None
             events = _decode_members(piece)
             if len(texts) + len(events) > limits.events:
                 raise too_many(limits)

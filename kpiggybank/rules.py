@@ -8,7 +8,7 @@ from collections.abc import Collection
 from kpiggybank.events import EventLimits, ExcessiveEvent
 
 #: Of a longer text, about so many bytes are worked on at once: their objects are some megabytes.
-PIECE_BYTES = 2**17
+PIECE_BYTES = 2**18
 #: What may stand between the parts of JSON.
 SPACES = b" \n\r\t"
 
@@ -42,7 +42,7 @@ def deeper(text: bytes, levels: int) -> bool:
 def too_deep(text: bytes, levels: int) -> int | None:
     """Which item of a list is deeper than so many levels, if that is so near its beginning."""
     index = level = 0
-    for mark in _MARK.finditer(text, 0, 2 * PIECE_BYTES):
+    for mark in _MARK.finditer(text, 0, PIECE_BYTES):
         match mark[0]:
             case b"[" | b"{":
                 level += 1

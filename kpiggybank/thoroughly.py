@@ -11,6 +11,9 @@ import msgspec
 from kpiggybank.events import Deposit, EventLimits, InvalidEvent, Number, sortable
 from kpiggybank.rules import LIMITS, SPACES, any_reserved, deeper, limit_size, too_deep, too_many
 
+#: JSON in memory that is its own, or in that of a larger text.
+Text = bytes | memoryview
+
 _decode = msgspec.json.Decoder().decode
 _decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -25,7 +28,7 @@ def thoroughly(text: bytes, limits: EventLimits = LIMITS) -> Deposit:
     return Deposit([timestamp], [json], single=True)
 
 
-def listed(texts: Iterable[bytes], limits: EventLimits) -> Deposit:
+def listed(texts: Iterable[Text], limits: EventLimits) -> Deposit:
     """The events in some texts, one in each."""
     timestamps, kept = [], []
     for index, text in enumerate(texts):
@@ -37,17 +40,17 @@ def listed(texts: Iterable[bytes], limits: EventLimits) -> Deposit:
     return Deposit(timestamps, kept, single=False)
 
 
-def _flat(text: bytes, limits: EventLimits) -> Iterator[bytes]:
+def _flat(text: Text, limits: EventLimits) -> Iterator[Text]:
     """The JSON of each item of a list, and of each item of a list in it."""
     for item in _items(text, limits):
         # Some writers nest lists by mistake: [[event, event], event].
-        if item.startswith(b"["):
+        if bytes(item[:1]) == b"[":
             yield from _items(item, limits)
         else:
             yield item
 
 
-def _items(text: bytes, limits: EventLimits) -> Iterator[bytes]:
+def _items(text: Text, limits: EventLimits) -> Iterator[Text]:
     try:
         if len(text) <= 2 * limits.events:
             raws: Iterable[Any] = _decode_raws(text)
@@ -64,23 +67,22 @@ def _items(text: bytes, limits: EventLimits) -> Iterator[bytes]:
             return
         if index == limits.events:
             raise too_many(limits)
-        yield bytes(raw)
+        yield memoryview(raw)
 
 
 @lru_cache(maxsize=1)
 def _decoder_of_some(count: int) -> msgspec.json.Decoder[Any]:
     """Decodes the first items of a list, so many; others are passed over, and cost no memory."""
     # As a list, eight megabytes of `[],[],` would be three million objects.
-    fields = [(f"item_{index}", msgspec.Raw | None, None) for index in range(count)]
+    fields = [(f"item_{index}", msgspec.Raw, None) for index in range(count)]
     return msgspec.json.Decoder(msgspec.defstruct("Items", fields, array_like=True))
 
 
-def _event(text: bytes, index: int, limits: EventLimits, where: str) -> tuple[Number, bytes]:
+def _event(text: Text, index: int, limits: EventLimits, where: str) -> tuple[Number, bytes]:
     """The timestamp of an event, and its JSON."""
     try:
         if len(text) > limits.event_bytes:
-            text = msgspec.json.format(text, indent=-1)  # white space does not count
-            limit_size(text, index, limits)
+            limit_size(msgspec.json.format(text, indent=-1), index, limits)
         value = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"{where} is not JSON: {error}") from None

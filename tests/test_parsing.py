@@ -206,13 +206,13 @@ def test_quoting_of_forms(quoting: Any) -> None:
 @given(st.binary())
 def test_unquoting_is_that_of_urllib(quoted: bytes) -> None:
     """The fast way to unquote gives what the usual one gives."""
-    assert parsing._unquote(quoted) == unquote_to_bytes(quoted.replace(b"+", b" "))
+    assert parsing._unquote_piece(quoted) == unquote_to_bytes(quoted.replace(b"+", b" "))
 
 
 @given(st.binary(), st.sampled_from([quote, quote_plus]))
 def test_quoted_bytes_come_back(raw: bytes, quoting: Any) -> None:
     """Whatever was quoted is found again."""
-    assert parsing._unquote(quoting(raw).encode()) == raw
+    assert parsing._unquote_piece(quoting(raw).encode()) == raw
 
 
 JSON_VALUES = st.recursive(
