@@ -30,6 +30,16 @@ class Config:
     port: int
     listen: str
     stall_timeout: float
+    max_body: int
+    max_event: int
+    max_depth: int
+    max_events: int
+    max_connections: int
+    max_requests: int
+    max_request_bytes: int
+    head_timeout: float
+    body_timeout: float
+    idle_timeout: float
     data_dir: str
     mode: str
 

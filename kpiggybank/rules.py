@@ -42,7 +42,7 @@ def deeper(text: bytes, levels: int) -> bool:
 def too_deep(text: bytes, levels: int) -> int | None:
     """Which item of a list is deeper than so many levels, if that is so near its beginning."""
     index = level = 0
-    for mark in _MARK.finditer(text, 0, PIECE_BYTES):
+    for mark in _MARK.finditer(text):
         match mark[0]:
             case b"[" | b"{":
                 level += 1

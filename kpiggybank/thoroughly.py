@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from kpiggybank.events import Deposit, EventLimits, InvalidEvent, Number, sortable
-from kpiggybank.rules import LIMITS, SPACES, any_reserved, deeper, limit_size, too_deep, too_many
+from kpiggybank.rules import (
+    LIMITS,
+    PIECE_BYTES,
+    SPACES,
+    any_reserved,
+    deeper,
+    limit_size,
+    too_deep,
+    too_many,
+)
 
 #: JSON in memory that is its own, or in that of a larger text.
 Text = bytes | memoryview
@@ -57,7 +66,7 @@ def _items(text: Text, limits: EventLimits) -> Iterator[Text]:
         else:
             raws = msgspec.structs.astuple(_decoder_of_some(limits.events + 1).decode(text))
     except RecursionError:
-        index = too_deep(text, limits.depth)
+        index = too_deep(bytes(text[:PIECE_BYTES]), limits.depth)
         where = "the data" if index is None else f"event {index}"
         raise InvalidEvent(f"{where} is nested deeper than {limits.depth} levels") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -22,6 +22,7 @@ from kpiggybank.events import Change, Event, EventPage, Page, Range
 from kpiggybank.feed import Feed
 from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores.memory import MemoryStore
+from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -201,11 +202,13 @@ class Door:
     Attributes:
         store: keeps the events.
         clock: what the bank believes in.
+        limits: what clients may cost.
         feed: that of the bank.
     """
 
     store: IEventBank = attrs.field(factory=MemoryStore)
     clock: Clock = attrs.field(factory=Clock)
+    limits: Limits = LIMITS
     bank: Bank = attrs.field(init=False)
     feed: Feed = attrs.field(init=False)
     _api: WsApi = attrs.field(init=False)
@@ -214,7 +217,7 @@ class Door:
     def __attrs_post_init__(self) -> None:
         self.bank = Bank(self.store, self.clock)
         self.feed = self.bank._feed
-        self._api = WsApi(self.bank, self.clock, STALL_SECONDS)
+        self._api = WsApi(self.bank, self.clock, STALL_SECONDS, self.limits)
         self._treq = _StubTreq(self._api.resource)
         # By itself it serves by a plain Site, which for one thing parses forms.
         self._treq._agent._serverFactory = self.site(Clock())
@@ -228,7 +231,7 @@ class Door:
 
     def site(self, reactor: Any) -> BankSite:
         """The interface as it stands behind a port."""
-        return BankSite(self._api.resource, reactor)
+        return BankSite(self._api.resource, reactor, self.limits)
 
     def begin(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
