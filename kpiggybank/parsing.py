@@ -18,8 +18,8 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from kpiggybank.events import Deposit, EventLimits, InvalidEvent
-from kpiggybank.quickly import compact, quickly
-from kpiggybank.rules import LIMITS, PIECE_BYTES, SPACES
+from kpiggybank.quickly import quickly
+from kpiggybank.rules import LIMITS, PIECE_BYTES, SPACES, compact
 from kpiggybank.thoroughly import listed, thoroughly
 
 _decode_text = msgspec.json.Decoder(str).decode

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 import msgspec
 
@@ -21,7 +20,6 @@ _decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _decode_numbers = msgspec.json.Decoder(list[Number]).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-_WHITE = (b" ", b"\n", b"\r", b"\t")
 _ALL = set(range(256))
 _NO_OPENINGS = bytes(_ALL - set(b"[{\n"))
 
@@ -38,14 +36,6 @@ _NUMBER_WITH_EXPONENT = re.compile(rb"[:,\[]-?[0-9.]+[eE]\+?[0-9]{3}")
 
 #: The members of an object within an event, unless there are braces in it.
 _INNER = re.compile(rb'":\{([^}]*)')
-
-
-def compact(text: bytes) -> bytes:
-    """JSON without the white space between its parts; what is no JSON may stay as it is."""
-    if any(white in text for white in _WHITE):
-        with suppress(msgspec.DecodeError, RecursionError):
-            return msgspec.json.format(text, indent=-1)
-    return text
 
 
 def quickly(text: bytes, limits: EventLimits = LIMITS) -> Deposit | None:

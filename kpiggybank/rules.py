@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
+
+import msgspec
 
 from kpiggybank.events import EventLimits, ExcessiveEvent
 
@@ -11,6 +14,8 @@ from kpiggybank.events import EventLimits, ExcessiveEvent
 PIECE_BYTES = 2**18
 #: What may stand between the parts of JSON.
 SPACES = b" \n\r\t"
+
+_WHITE = (b" ", b"\n", b"\r", b"\t")
 
 #: The usual limits.
 LIMITS = EventLimits()
@@ -20,6 +25,14 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _MARK = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},]', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
+
+
+def compact(text: bytes) -> bytes:
+    """JSON without the white space between its parts; what is no JSON may stay as it is."""
+    if any(white in text for white in _WHITE):
+        with suppress(msgspec.DecodeError, RecursionError):
+            return msgspec.json.format(text, indent=-1)
+    return text
 
 
 def any_reserved(names: Collection[str]) -> bool:

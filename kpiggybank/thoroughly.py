@@ -14,6 +14,7 @@ from kpiggybank.rules import (
     PIECE_BYTES,
     SPACES,
     any_reserved,
+    compact,
     deeper,
     limit_size,
     too_deep,
@@ -91,7 +92,7 @@ def _event(text: Text, index: int, limits: EventLimits, where: str) -> tuple[Num
     """The timestamp of an event, and its JSON."""
     try:
         if len(text) > limits.event_bytes:
-            limit_size(msgspec.json.format(text, indent=-1), index, limits)
+            limit_size(compact(bytes(text)), index, limits)
         value = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"{where} is not JSON: {error}") from None

@@ -89,11 +89,14 @@ class BankRequest(Request):
         """Answer the request, unless its method or path are not even text."""
         try:
             self.method.decode("ascii")
-            unquote_to_bytes(self.path).decode()
+            path = unquote_to_bytes(self.path).decode()
         except UnicodeDecodeError:
             self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
-        else:
-            self._process()
+            return
+        if "\0" in path:
+            self.channel.refuse(400, "bad_request", "there is a NUL in the path")
+            return
+        self._process()
 
     def _process(self) -> None:
         if self.path == b"*":
@@ -222,10 +225,21 @@ class Connection(Patience, HTTPChannel):
             self._watch()
 
     def requestDone(self, request: Request) -> None:
-        """Go on to the next request, which may have arrived."""
+        """Go on to the next request, which may have arrived; but not before answers are taken."""
         self._phase = Phase.WORK
+        # By itself twisted.web would answer, and keep, all that a client asks and never reads.
+        self.paused = self._waitingForTransport
         super().requestDone(request)
+        if self.paused:
+            self._networkProducer.pauseProducing()
         self._watch()
+
+    def resumeProducing(self) -> None:
+        """Go on: answers have been taken."""
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
 
     def _watch(self) -> None:
         """Give what is waited for its time, from when the wait for it began."""
@@ -235,7 +249,7 @@ class Connection(Patience, HTTPChannel):
             phase = Phase.WORK
         elif not self.line_mode:
             phase = Phase.BODY
-        elif self.requests or self._buffer or self._phase is Phase.HEAD:
+        elif self.requests or (self._buffer and not self.paused) or self._phase is Phase.HEAD:
             phase = Phase.HEAD
         else:
             phase = Phase.IDLE
