@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from kpiggybank.events import Deposit, Event, EventPage, EventText, Page, Range
 from kpiggybank.feed import Feed
@@ -102,17 +102,21 @@ class Bank:
         waiting.deposits += 1
         waiting.bytes += size
 
-        def settled(outcome: Any) -> Any:
+        def settle() -> None:
             waiting.deposits -= 1
             waiting.bytes -= size
-            return outcome
 
         def stored(_: None) -> list[str]:
+            settle()
             self._feed.ring()
             return ids
 
+        def failed(failure: Failure) -> Failure:
+            settle()
+            return failure
+
         # Followers must hear of it even when the sender has gone meanwhile.
-        return shield(self._store.append(events, absent).addBoth(settled).addCallback(stored))
+        return shield(self._store.append(events, absent).addCallbacks(stored, failed))
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """Read a piece of a range: `IEventStore.read`."""

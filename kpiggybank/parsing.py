@@ -68,7 +68,7 @@ def from_json(body: bytes, limits: EventLimits = LIMITS) -> Deposit:
     """
     text = body.strip(SPACES)
     del body
-    if text.startswith(b"{"):
+    if text.startswith(b"{") and (b'"data"' in text or b"\\" in text):
         text = _data(text)
     return _deposit(text, limits)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import attrs
 
 from kpiggybank.events import EventLimits
@@ -50,18 +48,8 @@ class Limits:
 LIMITS = Limits()
 
 
-class Phase(Enum):
-    """What a connection waits for, by the limit of the time it may take."""
-
-    HEAD = "head_seconds"
-    BODY = "body_seconds"
-    IDLE = "idle_seconds"
-    WORK = ""
-
-    def seconds(self, limits: Limits) -> float | None:
-        """That time; work takes what it takes."""
-        seconds: float | None = getattr(limits, self.value) if self.value else None
-        return seconds
+#: What a connection waits for; the attributes of the limits of that time. Work takes what it takes.
+HEAD, BODY, IDLE, WORK = "head_seconds", "body_seconds", "idle_seconds", ""
 
 
 @attrs.define(eq=False)

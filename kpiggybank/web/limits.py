@@ -16,7 +16,7 @@ from twisted.web.server import Request, version
 from zope.interface import provider
 
 from kpiggybank.web.answers import RETRY_AFTER_SECONDS, error_body
-from kpiggybank.web.bounds import Phase, is_counted
+from kpiggybank.web.bounds import BODY, HEAD, IDLE, WORK, is_counted
 from kpiggybank.web.patience import Patience
 
 #: Connections beyond the limit that are told so; more than that are cut without a word.
@@ -148,7 +148,7 @@ class Connection(Patience, HTTPChannel):
     site: Any
     transport: Any
     _refused = False
-    _phase = Phase.HEAD
+    _phase = HEAD
     _host: IAddress | None = None
     _linger: IDelayedCall | None = None
 
@@ -157,7 +157,7 @@ class Connection(Patience, HTTPChannel):
         super().connectionMade()
         site = self.site
         site.connections.add(self)
-        self.expect(Phase.HEAD.seconds(site.limits))
+        self.expect(site.limits.head_seconds)
         excess = len(site.connections) - site.limits.connections
         if excess > SPARE_CONNECTIONS:
             self.transport.abortConnection()
@@ -226,7 +226,7 @@ class Connection(Patience, HTTPChannel):
 
     def requestDone(self, request: Request) -> None:
         """Go on to the next request, which may have arrived; but not before answers are taken."""
-        self._phase = Phase.WORK
+        self._phase = WORK
         # By itself twisted.web would answer, and keep, all that a client asks and never reads.
         self.paused = self._waitingForTransport
         super().requestDone(request)
@@ -246,16 +246,16 @@ class Connection(Patience, HTTPChannel):
         if self._refused:
             return
         if self._handlingRequest:
-            phase = Phase.WORK
+            phase = WORK
         elif not self.line_mode:
-            phase = Phase.BODY
-        elif self.requests or (self._buffer and not self.paused) or self._phase is Phase.HEAD:
-            phase = Phase.HEAD
+            phase = BODY
+        elif self.requests or (self._buffer and not self.paused) or self._phase is HEAD:
+            phase = HEAD
         else:
-            phase = Phase.IDLE
+            phase = IDLE
         if phase is not self._phase:
             self._phase = phase
-            self.expect(phase.seconds(self.site.limits))
+            self.expect(getattr(self.site.limits, phase) if phase else None)
 
     def lineReceived(self, line: bytes) -> None:
         """Read on, unless the client was refused within this very piece of data."""
