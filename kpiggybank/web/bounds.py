@@ -81,4 +81,4 @@ class Work:
 
 def is_counted(path: bytes) -> bool:
     """Whether a request for this path is one of those of which there may be so many."""
-    return path.rstrip(b"/") not in _UNCOUNTED
+    return path not in _UNCOUNTED and path.rstrip(b"/") not in _UNCOUNTED

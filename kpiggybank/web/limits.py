@@ -67,9 +67,9 @@ class BankRequest(Request):
 
     def release(self) -> None:
         """Be in work no more, and keep no body."""
-        site = self.channel.site
-        site.work.bytes -= self._held
-        self._held = 0
+        if self._held:
+            self.channel.site.work.bytes -= self._held
+            self._held = 0
         if self._work is not None:
             self._work.requests -= 1
             self._work = None
@@ -78,12 +78,6 @@ class BankRequest(Request):
         """Be in work no more: the client has gone."""
         self.release()
         super().connectionLost(reason)
-
-    def finish(self) -> None:
-        """End the answer."""
-        if self.channel is not None:
-            self.release()
-        super().finish()
 
     def process(self) -> None:
         """Answer the request, unless its method or path are not even text."""
@@ -224,8 +218,9 @@ class Connection(Patience, HTTPChannel):
             super().dataReceived(data)
             self._watch()
 
-    def requestDone(self, request: Request) -> None:
+    def requestDone(self, request: BankRequest) -> None:
         """Go on to the next request, which may have arrived; but not before answers are taken."""
+        request.release()
         self._phase = WORK
         # By itself twisted.web would answer, and keep, all that a client asks and never reads.
         self.paused = self._waitingForTransport

@@ -98,8 +98,10 @@ class WsApi:
         content = cast("BytesIO", request.content)
         body = content.getvalue()
         content.close()
-        encoding = (request.getHeader(b"content-encoding") or b"identity").strip().lower()
-        match encoding:
+        encoding = request.getHeader(b"content-encoding")
+        if encoding is None:
+            return body
+        match encoding.strip().lower():
             case b"identity":
                 return body
             case b"gzip" | b"x-gzip":
