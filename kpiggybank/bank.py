@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from kpiggybank.events import Deposit, Event, EventPage, EventText, Page, Range
 from kpiggybank.feed import Feed
@@ -33,6 +34,19 @@ EVENTS_COUNTED_AT_ONCE = 2000
 
 
 @attrs.define(eq=False)
+class Waiting:
+    """What was handed to the store and has no outcome yet, whether or not its sender waits for it.
+
+    Attributes:
+        deposits: how many there are.
+        bytes: the JSON of their events.
+    """
+
+    deposits: int = 0
+    bytes: int = 0
+
+
+@attrs.define(eq=False)
 class Bank:
     """Takes deposits, answers for ranges, and tells followers: everything but HTTP.
 
@@ -40,11 +54,15 @@ class Bank:
         store: keeps the events; it need not be open yet.
         clock: for the patience of followers, and the turns of the reactor.
         mint: makes the ids of events that come without an idempotency key.
+
+    Attributes:
+        waiting: the deposits on their way into the store.
     """
 
     _store: IEventBank
     _clock: IReactorTime
     _mint: Mint = attrs.field(factory=Mint)
+    waiting: Waiting = attrs.field(factory=Waiting, init=False)
     _feed: Feed = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -80,12 +98,25 @@ class Bank:
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
         events = list(map(Event, ids, deposit.timestamps, deposit.texts))
 
+        waiting, size = self.waiting, sum(map(len, deposit.texts))
+        waiting.deposits += 1
+        waiting.bytes += size
+
+        def settle() -> None:
+            waiting.deposits -= 1
+            waiting.bytes -= size
+
         def stored(_: None) -> list[str]:
+            settle()
             self._feed.ring()
             return ids
 
+        def failed(failure: Failure) -> Failure:
+            settle()
+            return failure
+
         # Followers must hear of it even when the sender has gone meanwhile.
-        return shield(self._store.append(events, absent).addCallback(stored))
+        return shield(self._store.append(events, absent).addCallbacks(stored, failed))
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """Read a piece of a range: `IEventStore.read`."""

@@ -38,6 +38,16 @@ class Config:
     cors_origins: tuple[str, ...]
     cors_read: bool
     allowed_hosts: tuple[str, ...]
+    max_body: int
+    max_event: int
+    max_depth: int
+    max_events: int
+    max_connections: int
+    max_requests: int
+    max_request_bytes: int
+    head_timeout: float
+    body_timeout: float
+    idle_timeout: float
     data_dir: str
     mode: str
 

@@ -24,6 +24,25 @@ class InvalidEvent(ValueError):
     """What was sent is no event; the text says why, and which one of a list (from 0)."""
 
 
+class ExcessiveEvent(InvalidEvent):
+    """An event that is too large, or one too many for one request."""
+
+
+@attrs.frozen
+class EventLimits:
+    """What the events of one request may be.
+
+    Attributes:
+        event_bytes: of one event's JSON, without white space between its parts.
+        depth: levels of arrays and objects in one, the event itself being the first.
+        events: how many there may be.
+    """
+
+    event_bytes: int = 256 * 2**10
+    depth: int = 64
+    events: int = 10_000
+
+
 # Not by attrs: of these, one is made for each event that passes, in a third of the time.
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A JSON object with a time and a name; immutable.

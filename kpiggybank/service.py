@@ -27,12 +27,15 @@ from twisted.python.usage import Options as UsageOptions
 from kpiggybank import heap, logs
 from kpiggybank.bank import Bank
 from kpiggybank.config import Config
+from kpiggybank.events import EventLimits
+from kpiggybank.files import allow_open_files
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
 from kpiggybank.notify import Notifier
 from kpiggybank.settings import SETTINGS, ConfigError, Setting
 from kpiggybank.stores import open_store
 from kpiggybank.tokens import TokenSource, TokenSources
 from kpiggybank.web.access import Access, Guarded, is_local, reaches_others
+from kpiggybank.web.bounds import Limits
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -41,6 +44,10 @@ STOP_SECONDS = 20.0
 
 #: Turns of the reactor that a stop leaves for connections which the kernel has made.
 ACCEPTING_TURNS = 12
+
+#: Open files beside the clients' connections: the store's, the log, and connections that are told
+#: that there are too many.
+SPARE_FILES = 200
 
 EXAMPLE = """curl -d 'data={"type": "hello", "timestamp": 1}'"""
 EXAMPLE_WITH_TOKEN = EXAMPLE.replace("-d", '-H "Authorization: Bearer $WRITE_TOKEN" -d')
@@ -237,8 +244,9 @@ def makeService(options: Options) -> BankService:
         # What was given is not told: a URL may have a password in it.
         _refuse("DB_HOST and DB_PORT take a host and its port, or a URL like https://host:port")
     bank = Bank(store, reactor)
-    api = WsApi(bank, reactor, config.stall_timeout)
-    site = BankSite(Guarded(access, api.resource), reactor)
+    limits = _limits(config)
+    api = WsApi(bank, reactor, config.stall_timeout, limits)
+    site = BankSite(Guarded(access, api.resource), reactor, limits)
     runner = options.parent if config.mode == "prod" else None
     observer = None if runner is None else logs.quiet_observer(runner)
     heap.keep_free_memory()
@@ -248,6 +256,31 @@ def makeService(options: Options) -> BankService:
     anonymous = config.allow_anonymous
     notifier = Notifier.from_environ(os.environ, reactor)
     return BankService(reactor, store, bank, site, endpoint, access, anonymous, observer, notifier)
+
+
+def _limits(config: Config) -> Limits:
+    """What clients may cost; the files that their connections take are allowed."""
+    connections = config.max_connections
+    files = allow_open_files(connections + SPARE_FILES)
+    if files < connections + SPARE_FILES:
+        connections = max(1, files - SPARE_FILES)
+        Logger("kpiggybank").warn(
+            "MAX_CONNECTIONS is {wanted}, but with {files} open files, which is all that this "
+            "process may have (ulimit -Hn), it is {connections}",
+            wanted=config.max_connections,
+            files=files,
+            connections=connections,
+        )
+    return Limits(
+        config.max_body,
+        config.head_timeout,
+        config.body_timeout,
+        config.idle_timeout,
+        connections,
+        config.max_requests,
+        config.max_request_bytes,
+        EventLimits(config.max_event, config.max_depth, config.max_events),
+    )
 
 
 def _stop_on_signals(reactor: Any) -> None:

@@ -99,6 +99,15 @@ def _listed(pattern: str) -> Callable[[str], tuple[str, ...]]:
     return read
 
 
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(text)
+        return int(text)
+
+    return read
+
+
 def tokens_in(text: str) -> tuple[str, ...]:
     """The tokens in a text that has at least one; raises ValueError, which does not tell any."""
     found = _tokens(text)
@@ -114,6 +123,16 @@ def _switch(text: str) -> bool:
 # What HTTP can carry behind `Bearer`, save the comma that stands between two of them.
 _tokens = _listed(r"[!-+\--~]{1,500}")
 
+
+def _size(text: str) -> int:
+    match = re.fullmatch("([1-9][0-9]{0,9}) ?(|KiB|MiB|GiB)", text)
+    if match is None:
+        raise ValueError(text)
+    return int(match[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[match[2]]
+
+
+_SIZES = "bytes above 0, or such as 256KiB or 8MiB"
+_COUNTS = "a whole number from 1 to 1000000"
 _SECONDS = "seconds above 0, up to 9999"
 _ADDRESS = r"[^\s\x00]+"
 
@@ -231,6 +250,62 @@ SETTINGS = (
         "names by which clients may call this server, separated by commas",
         "names or addresses without a port, separated by commas",
         _listed(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"),
+    ),
+    Setting(
+        "MAX_BODY",
+        "8388608",
+        "bytes of a request's body, also when it is expanded",
+        _SIZES,
+        _size,
+    ),
+    Setting("MAX_EVENT", "262144", "bytes of one event", _SIZES, _size),
+    Setting(
+        "MAX_DEPTH",
+        "64",
+        "levels of arrays and objects in one event",
+        "a whole number from 1 to 200",
+        _whole(1, 200),
+    ),
+    Setting(
+        "MAX_EVENTS",
+        "10000",
+        "events in one request",
+        "a whole number from 1 to 100000",
+        _whole(1, 100_000),
+    ),
+    Setting(
+        "MAX_CONNECTIONS",
+        "10000",
+        "connections that may be open",
+        _COUNTS,
+        _whole(1, 1_000_000),
+    ),
+    Setting(
+        "MAX_REQUESTS",
+        "2000",
+        "requests that may be in work, streams aside",
+        _COUNTS,
+        _whole(1, 1_000_000),
+    ),
+    Setting(
+        "MAX_REQUEST_BYTES",
+        "67108864",
+        "bytes that the bodies of these may have together",
+        _SIZES,
+        _size,
+    ),
+    Setting(
+        "HEAD_TIMEOUT", "10", "seconds for the head of a request to arrive", _SECONDS, _seconds
+    ),
+    Setting(
+        "BODY_TIMEOUT", "30", "seconds for the body of a request to arrive", _SECONDS, _seconds
+    ),
+    Setting(
+        "IDLE_TIMEOUT",
+        "60",
+        "seconds for which a connection may wait for its next request",
+        _SECONDS,
+        _seconds,
     ),
     Setting(
         "DATA_DIR",

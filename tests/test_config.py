@@ -29,6 +29,16 @@ DEFAULTS = {
     "cors_origins": (),
     "cors_read": False,
     "allowed_hosts": (),
+    "max_body": 8 * 2**20,
+    "max_event": 256 * 2**10,
+    "max_depth": 64,
+    "max_events": 10_000,
+    "max_connections": 10_000,
+    "max_requests": 2_000,
+    "max_request_bytes": 64 * 2**20,
+    "head_timeout": 10.0,
+    "body_timeout": 30.0,
+    "idle_timeout": 60.0,
     "data_dir": ".",
     "mode": "dev",
 }
@@ -65,6 +75,15 @@ def test_empty_variable_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "size"),
+    [("1000", 1000), ("256KiB", 256 * 2**10), ("8 MiB", 8 * 2**20), ("1GiB", 2**30)],
+)
+def test_sizes(text: str, size: int) -> None:
+    """A size is in bytes, or says in what."""
+    assert Config.from_environ({"MAX_BODY": text}).max_body == size
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("DB_BACKEND", "oracle"),
@@ -98,6 +117,12 @@ def test_empty_variable_is_the_default() -> None:
         ("CORS_READ", "true"),
         ("ALLOWED_HOSTS", "kpi.example:3000"),
         ("ALLOWED_HOSTS", "*"),
+        ("MAX_BODY", "0"),
+        ("MAX_BODY", "8 MB"),
+        ("MAX_EVENT", "-1"),
+        ("MAX_DEPTH", "0"),
+        ("MAX_EVENTS", "100001"),
+        ("MAX_CONNECTIONS", "many"),
         ("MODE", "loud"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpiggybank.events import Event, InvalidEvent, same_value, sortable
+from kpiggybank.events import Event, EventLimits, InvalidEvent, same_value, sortable
 from kpiggybank.parsing import from_json
 from kpiggybank.stores.couchdb.documents import (
     DOCUMENT_BYTES,
@@ -48,7 +48,7 @@ events = st.fixed_dictionaries(
 
 def event_of(value: Any, id: str = MINTED) -> Event:
     """The event that a posted value becomes."""
-    deposit = from_json(msgspec.json.encode([value]))
+    deposit = from_json(msgspec.json.encode([value]), EventLimits(2**24))
     return Event(id, deposit.timestamps[0], deposit.texts[0])
 
 

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from kpiggybank.web import limits
+from kpiggybank.web.bounds import LIMITS, Limits
 from tests.socket_client import Server, chunk, padded_event, post
 from tests.web_client import Door
 
@@ -38,29 +38,29 @@ def half_closeable_transport() -> Any:
     return make()
 
 
+@pytest.fixture
+def small_limit() -> None:
+    """Let a body have 1000 bytes."""
+
+
 @pytest_twisted.async_yield_fixture
-async def server() -> AsyncIterator[Server]:
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     """A listening server."""
-    server = Server()
+    small = "small_limit" in request.fixturenames
+    server = Server(Door(limits=Limits(body_bytes=LIMIT) if small else LIMITS))
     await server.start()
     yield server
     await server.stop()
 
 
-@pytest.fixture
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a body have 1000 bytes."""
-    monkeypatch.setattr(limits, "MAX_BODY_BYTES", LIMIT)
-
-
 @ensureDeferred
 async def test_declared_excess(server: Server) -> None:
     """A body that is said to be too big is refused before it is sent."""
-    length = b"Content-Length: %d" % (limits.MAX_BODY_BYTES + 1)
+    length = b"Content-Length: %d" % (LIMITS.body_bytes + 1)
     answer = await server.ask(post(b"", length))
     assert answer.status == 413
     assert answer.value["error"] == "too_large"
-    assert str(limits.MAX_BODY_BYTES) in answer.reason
+    assert str(LIMITS.body_bytes) in answer.reason
     assert answer.headers["connection"] == "close"
 
 
@@ -93,7 +93,7 @@ async def test_big_body_on_another_route(server: Server, length: bytes) -> None:
 @ensureDeferred
 async def test_excess_that_asks_before(server: Server) -> None:
     """A client that asks whether to send too big a body is told not to, and only that."""
-    length = b"Content-Length: %d" % (limits.MAX_BODY_BYTES + 1)
+    length = b"Content-Length: %d" % (LIMITS.body_bytes + 1)
     client = await server.connect()
     client.send(post(b"", length, b"Expect: 100-continue"))
     answer = await client.answer()
@@ -155,12 +155,13 @@ async def test_body_of_the_limit(server: Server, size: int, chunked: bool) -> No
 
 @ensureDeferred
 async def test_body_of_the_real_limit(server: Server) -> None:
-    """8 MiB in one event are taken and come back."""
-    assert limits.MAX_BODY_BYTES == 8 * 2**20
-    body = padded_event(limits.MAX_BODY_BYTES)
-    answer = await server.ask(post(body, b"Connection: close"))
+    """8 MiB of events are taken and come back."""
+    assert LIMITS.body_bytes == 8 * 2**20
+    event = padded_event(2**18).replace(b" ", b"")
+    body = b"[%b]" % b",".join([event] * 31)
+    answer = await server.ask(post(body + b" " * (2**23 - len(body)), b"Connection: close"))
     assert answer.status == 201
-    assert len(server.door.get("/last").body) == len(body.replace(b" ", b""))
+    assert server.door.get().body == body
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_refused_client_that_stays(request_bytes: bytes, status: int) -> None:
 async def test_refused_client_that_goes_on_sending(server: Server) -> None:
     """A client that first sends everything and then reads sees its answer all the same."""
     client = await server.connect()
-    client.send(post(b"", b"Content-Length: %d" % (4 * limits.MAX_BODY_BYTES)))
+    client.send(post(b"", b"Content-Length: %d" % (4 * LIMITS.body_bytes)))
     for _ in range(16):
         client.send(b"x" * 2**20)
     answer = await client.answer()

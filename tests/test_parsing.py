@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kpiggybank import parsing
 from kpiggybank.events import Deposit, InvalidEvent, exact_timestamp, same_value, sortable
-from kpiggybank.parsing import MAX_DEPTH, from_form, from_json, from_lines
+from kpiggybank.parsing import from_form, from_json, from_lines
+from kpiggybank.rules import LIMITS
 
 GOOD = b'{"timestamp":1}'
 
@@ -110,9 +111,9 @@ def test_depth() -> None:
         arrays = levels - 1
         return b'{"timestamp":1,"x":' + b"[" * arrays + b"]" * arrays + b"}"
 
-    assert from_json(nested(MAX_DEPTH)).texts
+    assert from_json(nested(LIMITS.depth)).texts
     with pytest.raises(InvalidEvent, match="nested"):
-        from_json(nested(MAX_DEPTH + 1))
+        from_json(nested(LIMITS.depth + 1))
     assert from_json(b'{"timestamp":1,"x":[' + b"[]," * 500 + b"[]]}").texts
 
 
@@ -205,13 +206,13 @@ def test_quoting_of_forms(quoting: Any) -> None:
 @given(st.binary())
 def test_unquoting_is_that_of_urllib(quoted: bytes) -> None:
     """The fast way to unquote gives what the usual one gives."""
-    assert parsing._unquote(quoted) == unquote_to_bytes(quoted.replace(b"+", b" "))
+    assert parsing._unquote_piece(quoted) == unquote_to_bytes(quoted.replace(b"+", b" "))
 
 
 @given(st.binary(), st.sampled_from([quote, quote_plus]))
 def test_quoted_bytes_come_back(raw: bytes, quoting: Any) -> None:
     """Whatever was quoted is found again."""
-    assert parsing._unquote(quoting(raw).encode()) == raw
+    assert parsing._unquote_piece(quoting(raw).encode()) == raw
 
 
 JSON_VALUES = st.recursive(

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpiggybank.events import Deposit, InvalidEvent
-from kpiggybank.parsing import MAX_DEPTH, _quickly, _thoroughly, _value, from_json
+from kpiggybank.parsing import from_json
+from kpiggybank.quickly import quickly
+from kpiggybank.rules import LIMITS, compact
+from kpiggybank.thoroughly import thoroughly
 
 #: What breaks a rule, and what only looks like it: in a name, in a value, in a list or an object.
 PARTS = [
@@ -52,9 +55,9 @@ PARTS = [
     b'"timestamp":null',
     b'"timestamp":1e400',
     b'"timestamp":' + b"9" * 320,
-    b'"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH,
-    b'"a":' + b'["]",' * MAX_DEPTH + b"1" + b',"["]' * MAX_DEPTH,
-    b'"a":[' + b"[]," * MAX_DEPTH + b"[]]",
+    b'"a":' + b"[" * LIMITS.depth + b"]" * LIMITS.depth,
+    b'"a":' + b'["]",' * LIMITS.depth + b"1" + b',"["]' * LIMITS.depth,
+    b'"a":[' + b"[]," * LIMITS.depth + b"[]]",
 ]
 EVENTS = st.lists(st.sampled_from(PARTS), max_size=3).map(
     lambda parts: b"{%b}" % b",".join([b'"timestamp":1', *parts])
@@ -67,17 +70,17 @@ def pairs(text: bytes) -> Any:
     return json.loads(text, object_pairs_hook=list)
 
 
-def thoroughly(text: bytes) -> Deposit | None:
+def allowed(text: bytes) -> Deposit | None:
     """What the thorough way makes of a text, None where it refuses it."""
     try:
-        return _thoroughly(_value(text))
+        return thoroughly(text)
     except InvalidEvent:
         return None
 
 
 def assert_same(text: bytes) -> None:
     """Holds if what the quick way takes is taken by the thorough one, too, and is the same."""
-    quick, thorough = _quickly(text), thoroughly(text)
+    quick, thorough = quickly(compact(text)), allowed(text)
     if quick is None:
         return
     assert thorough is not None, "taken, though it is not allowed"
@@ -111,7 +114,7 @@ def test_same_with_a_wrong_byte(items: list[bytes], place: int, byte: int) -> No
 def test_part_in_a_list(part: bytes) -> None:
     """A list is taken or refused as its events are by themselves."""
     event = b'{"timestamp":1,%b}' % part
-    alone = thoroughly(event)
+    alone = allowed(event)
     text = b'[{"timestamp":0},%b]' % event
     if alone is None:
         with pytest.raises(InvalidEvent):
@@ -132,7 +135,7 @@ def test_usual_lists_are_quick() -> None:
         "screen": {"width": 1, "height": 2},
     }
     for text in (json.dumps([event] * 3), json.dumps([event] * 3, separators=(",", ":"))):
-        deposit = _quickly(text.encode())
+        deposit = quickly(compact(text.encode()))
         assert deposit is not None
         assert [*map(json.loads, deposit.texts)] == [event] * 3
-    assert _quickly(b"[]") == Deposit([], [], single=False)
+    assert quickly(b"[]") == Deposit([], [], single=False)

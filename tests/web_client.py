@@ -23,6 +23,7 @@ from kpiggybank.feed import Feed
 from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores.memory import MemoryStore
 from kpiggybank.web.access import Access, Guarded
+from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -202,12 +203,14 @@ class Door:
     Attributes:
         store: keeps the events.
         clock: what the bank believes in.
+        limits: what clients may cost.
         feed: that of the bank.
         access: what guards the interface, if anything.
     """
 
     store: IEventBank = attrs.field(factory=MemoryStore)
     clock: Clock = attrs.field(factory=Clock)
+    limits: Limits = LIMITS
     bank: Bank = attrs.field(init=False)
     feed: Feed = attrs.field(init=False)
     access: Access | None = None
@@ -217,7 +220,7 @@ class Door:
     def __attrs_post_init__(self) -> None:
         self.bank = Bank(self.store, self.clock)
         self.feed = self.bank._feed
-        self._api = WsApi(self.bank, self.clock, STALL_SECONDS)
+        self._api = WsApi(self.bank, self.clock, STALL_SECONDS, self.limits)
         self._treq = _StubTreq(self._api.resource)
         # By itself it serves by a plain Site, which for one thing parses forms.
         self._treq._agent._serverFactory = self.site(Clock())
@@ -233,7 +236,9 @@ class Door:
         """The interface as it stands behind a port."""
         resource = self._api.resource
         return BankSite(
-            resource if self.access is None else Guarded(self.access, resource), reactor
+            resource if self.access is None else Guarded(self.access, resource),
+            reactor,
+            self.limits,
         )
 
     def begin(

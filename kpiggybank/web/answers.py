@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from kpiggybank.events import InvalidEvent
+from kpiggybank.events import ExcessiveEvent, InvalidEvent
 from kpiggybank.interfaces import (
     EventNotFound,
     IdConflict,
@@ -70,6 +70,14 @@ class UnsupportedMediaType(Exception):
     """A body of a kind that is not taken; the text is one line."""
 
 
+class TooLarge(Exception):
+    """A body that has more bytes than it may; the text is one line."""
+
+
+class Overloaded(Exception):
+    """More is waiting for the store than it takes; the text is one line."""
+
+
 def error_body(error: str, reason: str) -> bytes:
     """The body of every answer that is an error."""
     return msgspec.json.encode({"error": error, "reason": reason})
@@ -91,6 +99,8 @@ def refuse(request: Request, status: int, error: str, reason: str) -> bytes:
 def answer_failure(request: Request, failure: Failure) -> bytes:
     """The answer for a request that failed before its answer had begun."""
     match failure.value:
+        case ExcessiveEvent() | TooLarge() as error:
+            return refuse(request, 413, "too_large", str(error))
         case InvalidEvent() | BadQuery() | InvalidCursor() as error:
             return refuse(request, 400, "bad_request", str(error))
         case EventNotFound() as error:
@@ -109,6 +119,9 @@ def answer_failure(request: Request, failure: Failure) -> bytes:
         case StoreUnavailable() as error:
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)
             _complaints.add(str(error))
+            return refuse(request, 503, "unavailable", str(error))
+        case Overloaded() as error:
+            request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)
             return refuse(request, 503, "unavailable", str(error))
         case MethodNotAllowed() as error:
             allowed = ", ".join(sorted(error.valid_methods or ()))

@@ -16,11 +16,17 @@ from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
 from zope.interface import provider
 
-from kpiggybank.web.answers import COMMON_HEAD, COMMON_HEADERS, error_body
+from kpiggybank.web.answers import (
+    COMMON_HEAD,
+    COMMON_HEADERS,
+    RETRY_AFTER_SECONDS,
+    error_body,
+)
+from kpiggybank.web.bounds import BODY, HEAD, IDLE, WORK, is_counted
 from kpiggybank.web.patience import Patience
 
-#: The greatest body of a request, in bytes.
-MAX_BODY_BYTES = 8 * 2**20
+#: Connections beyond the limit that are told so; more than that are cut without a word.
+SPARE_CONNECTIONS = 100
 #: How long what a refused client still sends is read and dropped, so that it can see its answer.
 LINGER_SECONDS = 5
 
@@ -34,38 +40,76 @@ class BankRequest(Request):
 
     channel: Any  # a `Connection`, and None when the client has gone
     content: Any
+    _work: Any = None  # where it is counted, if it is
+    _held = 0  # bytes that are counted
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a declared excess before it is read."""
         self.content = BytesIO()
-        if length is not None and length > MAX_BODY_BYTES:
-            # Otherwise the channel would ask for the body that was just refused.
-            self.requestHeaders.removeHeader(b"Expect")
+        site = self.channel.site
+        if length is not None and length > site.limits.body_bytes:
             self._refuse_body()
+        elif length != 0 and site.work.full:
+            self.refuse_work()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a piece of the body where there is room for it."""
-        if self.content.tell() + len(data) > MAX_BODY_BYTES:
+        site = self.channel.site
+        if self.content.tell() + len(data) > site.limits.body_bytes:
             self._refuse_body()
-        else:
+        elif site.work.hold(len(data)):
+            self._held += len(data)
             self.content.write(data)
+        else:
+            self.refuse_work()
 
     def _refuse_body(self) -> None:
-        self.channel.refuse(413, "too_large", f"a body may have {MAX_BODY_BYTES} bytes")
+        # Otherwise the channel would ask for the body that is just refused.
+        self.requestHeaders.removeHeader(b"Expect")
+        limit = self.channel.site.limits.body_bytes
+        self.channel.refuse(413, "too_large", f"a body may have {limit} bytes")
+
+    def refuse_work(self) -> None:
+        """Turn the request away, as there are too many of them."""
+        self.requestHeaders.removeHeader(b"Expect")
+        self.channel.refuse(503, "unavailable", "too many requests are in work")
+
+    def release(self) -> None:
+        """Be in work no more, and keep no body."""
+        if self._held:
+            self.channel.site.work.bytes -= self._held
+            self._held = 0
+        if self._work is not None:
+            self._work.requests -= 1
+            self._work = None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Be in work no more: the client has gone."""
+        self.release()
+        super().connectionLost(reason)
 
     def process(self) -> None:
         """Answer the request, unless its method or path are not even text."""
         try:
             self.method.decode("ascii")
-            unquote_to_bytes(self.path).decode()
+            path = unquote_to_bytes(self.path).decode()
         except UnicodeDecodeError:
             self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
-        else:
-            self._process()
+            return
+        if "\0" in path:
+            self.channel.refuse(400, "bad_request", "there is a NUL in the path")
+            return
+        self._process()
 
     def _process(self) -> None:
         # What twisted.web does, but it looks for the resource, and writes the date each time.
         self.site = site = self.channel.site
+        if is_counted(self.path):
+            if site.work.full:
+                self.refuse_work()
+                return
+            self._work = site.work
+            site.work.requests += 1
         self.setHeader(b"Date", site.date)
         if (self.method, self.path) == (b"OPTIONS", b"*"):
             self._handleStar()
@@ -106,6 +150,7 @@ class Connection(Patience, HTTPChannel):
     site: Any
     transport: Any
     _refused = False
+    _phase = HEAD
     _host: IAddress | None = None
     _linger: IDelayedCall | None = None
     _made = 0.0
@@ -114,7 +159,14 @@ class Connection(Patience, HTTPChannel):
         """Be known to the site."""
         self._made = self.seconds()
         super().connectionMade()
-        self.site.connections.add(self)
+        site = self.site
+        site.connections.add(self)
+        self.expect(site.limits.head_seconds)
+        excess = len(site.connections) - site.limits.connections
+        if excess > SPARE_CONNECTIONS:
+            self.transport.abortConnection()
+        elif excess > 0:
+            self.refuse(503, "unavailable", "too many connections are open")
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         """Write the head of an answer that is not written in one piece."""
@@ -151,12 +203,16 @@ class Connection(Patience, HTTPChannel):
             return
         self._refused = True
         body = error_body(error, reason)
+        later = b"Retry-After: %d\r\n" % RETRY_AFTER_SECONDS if status == 503 else b""
         self.transport.write(
             b"HTTP/1.1 %d %b\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%b"
-            % (status, HTTPStatus(status).phrase.encode(), COMMON_HEAD, len(body), body)
+            b"%bConnection: close\r\n\r\n%b"
+            % (status, HTTPStatus(status).phrase.encode(), COMMON_HEAD, len(body), later, body)
         )
-        self.setTimeout(None)
+        for request in self.requests:
+            request.release()
+            request.content = BytesIO()  # what has arrived of it is of no use any more
+        self.expect(None)
         self._linger = self.callLater(LINGER_SECONDS, self.transport.abortConnection)
         if self.isSecure():  # TLS cannot close one half
             self.loseConnection()
@@ -176,25 +232,46 @@ class Connection(Patience, HTTPChannel):
         """Read on, unless the client was refused."""
         if not self._refused:
             super().dataReceived(data)
+            self._watch()
+
+    def requestDone(self, request: BankRequest) -> None:
+        """Go on to the next request, which may have arrived; but not before answers are taken."""
+        request.release()
+        self._phase = WORK
+        # By itself twisted.web would answer, and keep, all that a client asks and never reads.
+        self.paused = self._waitingForTransport
+        super().requestDone(request)
+        if self.paused:
+            self._networkProducer.pauseProducing()
+        self._watch()
+
+    def resumeProducing(self) -> None:
+        """Go on: answers have been taken."""
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
+
+    def _watch(self) -> None:
+        """Give what is waited for its time, from when the wait for it began."""
+        if self._refused:
+            return
+        if self._handlingRequest:
+            phase = WORK
+        elif not self.line_mode:
+            phase = BODY
+        elif self.requests or (self._buffer and not self.paused) or self._phase is HEAD:
+            phase = HEAD
+        else:
+            phase = IDLE
+        if phase is not self._phase:
+            self._phase = phase
+            self.expect(getattr(self.site.limits, phase) if phase else None)
 
     def lineReceived(self, line: bytes) -> None:
         """Read on, unless the client was refused within this very piece of data."""
         if not self._refused:
             super().lineReceived(line)
-
-    def pauseProducing(self) -> None:
-        """Read no more requests as long as the client does not read its answers.
-
-        Twisted's own goes on with those that it has read already, and they may be thousands.
-        """
-        super().pauseProducing()
-        self.paused = True
-
-    def resumeProducing(self) -> None:
-        """Read on."""
-        super().resumeProducing()
-        self.paused = False
-        self.dataReceived(b"")
 
     def allContentReceived(self) -> None:
         """Answer the request, unless it was refused."""

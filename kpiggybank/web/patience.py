@@ -9,33 +9,38 @@ from twisted.protocols.policies import TimeoutMixin
 
 
 class Patience(TimeoutMixin):
-    """A `TimeoutMixin` whose timer is left alone while it is put off, stopped and set again.
+    """A `TimeoutMixin` whose limits are absolute: bytes that come do not put them off.
 
-    All of which a connection does with each request. The timer looks when it was last put off only
-    when it rings, and is set for the rest then. To be mixed in before the class that has the
-    original, which also has `callLater`; the period must always be the same, or None.
+    The timer is left alone while the limit is put off or lifted, all of which a connection does
+    with each request. It looks only when it rings, and is set for the rest then. To be mixed in
+    before the class that has the original, which also has `callLater`.
     """
 
     _timer: IDelayedCall | None = None
-    _heard: float = 0.0
+    _due: float | None = None
 
     def seconds(self) -> float:
         """The time of the clock that `callLater` goes by."""
         raise NotImplementedError
 
+    def expect(self, seconds: float | None) -> None:
+        """End the connection after so many seconds from now, with None never."""
+        if seconds is None:
+            self._due = None
+            return
+        self._due = self.seconds() + seconds
+        if self._timer is None:
+            self._timer = self.callLater(seconds, self._look)
+        elif self._timer.getTime() > self._due:
+            self._timer.reset(seconds)
+
     def resetTimeout(self) -> None:
-        """Put the limit off: something was heard."""
-        self._heard = self.seconds()
+        """Nothing: a byte now and then is no reason to wait on."""
 
     def setTimeout(self, period: float | None) -> Any:
-        """Set the limit, or with None lift it; returns the one before."""
-        before: Any = self.timeOut
-        self.timeOut: Any = period
-        if period is not None:
-            self._heard = self.seconds()
-            if self._timer is None:
-                self._timer = self.callLater(period, self._look)
-        return before
+        """Lift the limit with None; no other is set in this way."""
+        if period is None:
+            self.expect(None)
 
     def forget(self) -> None:
         """Leave no timer behind."""
@@ -45,9 +50,9 @@ class Patience(TimeoutMixin):
 
     def _look(self) -> None:
         self._timer = None
-        if self.timeOut is None:
+        if self._due is None:
             return  # it was lifted, and who sets it again sets a timer as well
-        left = self._heard + self.timeOut - self.seconds()
+        left = self._due - self.seconds()
         if left > 0:
             self._timer = self.callLater(left, self._look)
         else:

@@ -11,6 +11,7 @@ from twisted.web.http import Request, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from kpiggybank.web.bounds import LIMITS, Limits, Work
 from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, BankRequest, Connection
 
 
@@ -20,15 +21,22 @@ class BankSite(Site):
     Args:
         resource: answers all requests; a leaf.
         reactor: for the time limits of connections.
+        limits: what clients may cost.
+
+    Attributes:
+        limits: the same.
+        work: the requests in work.
     """
 
     # HTTP/1.1 only: the default would wrap each connection in a choice of versions.
     protocol: Any = Connection
 
-    def __init__(self, resource: IResource, reactor: Any) -> None:
+    def __init__(self, resource: IResource, reactor: Any, limits: Limits = LIMITS) -> None:
         super().__init__(
             resource, requestFactory=BankRequest, parsePOSTFormSubmission=False, reactor=reactor
         )
+        self.limits = limits
+        self.work = Work(limits)
         self.connections: set[Connection] = set()
         self.draining = False
         self._empty: Deferred[None] | None = None

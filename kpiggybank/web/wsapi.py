@@ -21,10 +21,12 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from kpiggybank.bank import NOW, Bank
-from kpiggybank.events import Deposit
+from kpiggybank.events import Deposit, EventLimits
 from kpiggybank.interfaces import InvalidCursor, StoreDamaged
 from kpiggybank.parsing import from_form, from_json, from_lines
-from kpiggybank.web.answers import UnsupportedMediaType, answer, answer_failure
+from kpiggybank.web.answers import Overloaded, UnsupportedMediaType, answer, answer_failure
+from kpiggybank.web.bounds import LIMITS, Limits
+from kpiggybank.web.compression import gunzip
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
@@ -37,7 +39,7 @@ CURSOR_HEADER = b"KPIggyBank-Cursor"
 #: Events that a range reads at once: twice as many are the memory that a slow reader costs.
 EVENTS_AT_ONCE = 1500
 
-_READERS: dict[bytes, Callable[[bytes], Deposit]] = {
+_READERS: dict[bytes, Callable[[bytes, EventLimits], Deposit]] = {
     b"application/x-www-form-urlencoded": from_form,
     JSON: from_json,
     NDJSON: from_lines,
@@ -56,11 +58,13 @@ class WsApi:
         bank: answers for everything; its store is open.
         clock: for the patience with slow readers.
         stall_seconds: that patience.
+        limits: what clients may cost.
     """
 
     _bank: Bank
     _clock: IReactorTime
     _stall_seconds: float
+    _limits: Limits = LIMITS
 
     _log = Logger()
     app = Klein()
@@ -76,12 +80,35 @@ class WsApi:
     def deposit(self, request: Request) -> Deferred[bytes]:
         """Store events; answers with their ids once all are stored."""
         key = _key(request)
-        deposit = _reader(request)(cast("BytesIO", request.content).getvalue())
+        read = _reader(request)
+        deposit = read(self._body(request), self._limits.events)
+        waiting, size = self._bank.waiting, sum(map(len, deposit.texts))
+        limits = self._limits
+        if waiting.deposits >= limits.requests or (
+            waiting.deposits and waiting.bytes + size > limits.request_bytes
+        ):
+            raise Overloaded("too much is waiting to be stored")
 
         def stored(ids: list[str]) -> bytes:
             return answer(request, _encode({"ok": True, "ids": ids}), 201)
 
         return self._bank.deposit(deposit, key).addCallback(stored)
+
+    def _body(self, request: Request) -> bytes:
+        """The body, expanded if it came compressed; nobody else keeps it."""
+        content = cast("BytesIO", request.content)
+        body = content.getvalue()
+        content.close()
+        encoding = request.getHeader(b"content-encoding")
+        if encoding is None:
+            return body
+        match encoding.strip().lower():
+            case b"identity":
+                return body
+            case b"gzip" | b"x-gzip":
+                return gunzip(body, self._limits.body_bytes)
+            case _:
+                raise UnsupportedMediaType("'Content-Encoding' takes gzip and identity")
 
     @app.route(_ROOT, methods=["GET"])
     async def events(self, request: Request) -> bytes | None:
@@ -213,10 +240,8 @@ def _key(request: Request) -> str | None:
     return key.decode()
 
 
-def _reader(request: Request) -> Callable[[bytes], Deposit]:
+def _reader(request: Request) -> Callable[[bytes, EventLimits], Deposit]:
     """What reads a body of this content type."""
-    if request.getHeader(b"content-encoding") not in (None, b"identity"):
-        raise UnsupportedMediaType("a body must not be encoded ('Content-Encoding')")
     content_type = request.getHeader(b"content-type") or b""
     try:
         return _READERS[content_type.split(b";")[0].strip().lower()]

@@ -12,7 +12,7 @@ from tests.integration.load import SQLITE
 
 CLOSE = b"Connection: close"
 #: More events than go into one statement, and more bytes than SQLite keeps until the commit.
-LARGE_LISTS = ([{"timestamp": 2}] * 250, [{"timestamp": 2, "text": "x" * 2_500_000}] * 3)
+LARGE_LISTS = ([{"timestamp": 2}] * 250, [{"timestamp": 2, "text": "x" * 250_000}] * 30)
 FOLLOW = f"GET {EVENTS}/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 

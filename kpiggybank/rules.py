@@ -1,0 +1,81 @@
+"""What holds for an event however it is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import suppress
+
+import msgspec
+
+from kpiggybank.events import EventLimits, ExcessiveEvent
+
+#: Of a longer text, about so many bytes are worked on at once: their objects are some megabytes.
+PIECE_BYTES = 2**18
+#: What may stand between the parts of JSON.
+SPACES = b" \n\r\t"
+
+_WHITE = (b" ", b"\n", b"\r", b"\t")
+
+#: The usual limits.
+LIMITS = EventLimits()
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+#: What counts for finding one's place in a list.
+_MARK = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},]', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+
+
+def compact(text: bytes) -> bytes:
+    """JSON without the white space between its parts; what is no JSON may stay as it is."""
+    if any(white in text for white in _WHITE):
+        with suppress(msgspec.DecodeError, RecursionError):
+            return msgspec.json.format(text, indent=-1)
+    return text
+
+
+def any_reserved(names: Collection[str]) -> bool:
+    """Whether one of an event's members has a name that is kept for us."""
+    joined = "\n".join(names)  # to look at all names together is cheaper
+    return (joined.startswith("_") or "\n_" in joined) and any(
+        name.startswith("_") for name in names
+    )
+
+
+def deeper(text: bytes, levels: int) -> bool:
+    """Whether JSON is nested deeper than so many levels."""
+    brackets = _STRING.sub(b"", text).translate(_ALIKE, _NO_BRACKETS)
+    while brackets and levels:
+        brackets = brackets.replace(b"[]", b"")  # the innermost level of each branch
+        levels -= 1
+    return bool(brackets)
+
+
+def too_deep(text: bytes, levels: int) -> int | None:
+    """Which item of a list is deeper than so many levels, if that is so near its beginning."""
+    index = level = 0
+    for mark in _MARK.finditer(text):
+        match mark[0]:
+            case b"[" | b"{":
+                level += 1
+                if level > levels + 1:
+                    return index
+            case b"]" | b"}":
+                level -= 1
+            case b"," if level == 1:
+                index += 1
+    return None
+
+
+def limit_size(text: bytes, index: int, limits: EventLimits) -> None:
+    """Refuse an event that is too large."""
+    if len(text) > limits.event_bytes:
+        size = limits.event_bytes
+        raise ExcessiveEvent(f"event {index} is too large: an event may have {size} bytes")
+
+
+def too_many(limits: EventLimits) -> ExcessiveEvent:
+    """The refusal of more events than there may be."""
+    count = limits.events
+    return ExcessiveEvent(f"event {count} is one too many: a request may have {count} of them")

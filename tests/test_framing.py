@@ -1,0 +1,127 @@
+"""Requests that are not framed as HTTP should be, over real sockets: refused at a small cost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+
+from tests.socket_client import Server, chunk, post, settle
+
+PING = b"GET /wsapi/ping HTTP/1.1\r\n"
+CHUNKED = b"Transfer-Encoding: chunked"
+EVENT = b'{"timestamp":1}'
+
+
+@pytest_twisted.async_yield_fixture
+async def server() -> AsyncIterator[Server]:
+    """A listening server."""
+    server = Server()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def buffered(connection: Any) -> int:
+    """Bytes that the server keeps of a connection, in both directions."""
+    transport = connection.transport
+    unread = sum(map(len, connection._dataBuffer)) + len(connection._buffer)
+    return len(transport.dataBuffer) + int(transport._tempDataLen) + unread
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        post(EVENT, b"Content-Length: 15", b"Content-Length: 15"),
+        post(EVENT, b"Content-Length: 15", b"Content-Length: 16"),
+        post(EVENT, b"Content-Length: 15, 15"),
+        post(EVENT, b"Content-Length: +15"),
+        post(EVENT, b"Content-Length: 0x0f"),
+        post(EVENT, b"Content-Length:"),
+        post(chunk(EVENT) + chunk(b""), b"Content-Length: 15", CHUNKED),
+        post(chunk(EVENT) + chunk(b""), CHUNKED, b"Content-Length: 15"),
+        post(chunk(EVENT) + chunk(b""), CHUNKED, CHUNKED),
+        post(chunk(EVENT) + chunk(b""), b"Transfer-Encoding: chunked, gzip"),
+        post(chunk(EVENT) + chunk(b""), b"Transfer-Encoding : chunked"),
+        post(b"-1\r\n\r\n", CHUNKED),
+        post(b"0x1\r\nx\r\n", CHUNKED),
+        post(b"1 \r\nxy\r\n", CHUNKED),
+        post(b"1\r\nxy\r\n", CHUNKED),
+        post(b"1;" + b"x" * 2000 + b"\r\nx\r\n", CHUNKED),
+        post(b"f" * 2000, CHUNKED),
+        post(chunk(EVENT) + b"0\r\n" + b"X: x\r\n" * 100_000, CHUNKED),
+        b"GET /wsapi/pi\0ng HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /wsapi/ping%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        PING + b"X: a\0b\r\n\r\n",
+        PING + b"X\0: a\r\n\r\n",
+        PING + b" folded: first\r\n\r\n",
+        PING + b"X: a\rb\r\n\r\n",
+    ],
+    ids=range(24),
+)
+@ensureDeferred
+async def test_bad_framing(server: Server, request_bytes: bytes) -> None:
+    """What could be read in two ways, or in none, is 400, and nothing of it is stored."""
+    answer = await server.ask(request_bytes + PING + b"Host: x\r\n\r\n")
+    assert answer.status == 400
+    assert answer.value["error"] == "bad_request"
+    assert server.door.get("/count").value == 0
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /" + b"x" * 2**20 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET /wsapi/ping?" + b"x=1&" * 2**18 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"x" * 2**20, 414),
+        (PING + b"X: " + b"x" * 2**20 + b"\r\n\r\n", 431),
+        (PING + b"x" * 2**20, 431),
+    ],
+    ids=["path", "query", "no line", "header", "no header"],
+)
+@ensureDeferred
+async def test_a_mebibyte(server: Server, request_bytes: bytes, status: int) -> None:
+    """A line of a mebibyte is refused as too long, when 16 KiB of it have come."""
+    client = await server.connect()
+    (connection,) = server.site.connections
+    client.send(request_bytes)
+    answer = await client.answer()
+    assert answer.status == status
+    assert answer.value["error"] == "too_large"
+    assert buffered(connection) < 2**17
+
+
+@ensureDeferred
+async def test_pipelined_and_never_read(server: Server) -> None:
+    """Who asks and asks and reads nothing is not read any more, and costs little."""
+    server.door.save({"timestamp": 1, "x": "x" * 10_000})
+    client = await server.connect()
+    (connection,) = server.site.connections
+    client.pause()
+    request = post(b"", b"X: " + b"x" * 8_000).replace(b"POST", b"GET")
+    most = 0
+    for _ in range(160):  # forty megabytes, more than the kernel keeps for us
+        client.send(request * 32)
+        await settle()
+        most = max(most, buffered(connection))
+    transport: Any = client.transport
+    assert len(transport.dataBuffer) + transport._tempDataLen > 2**20, "it was read to the end"
+    assert most < 2**20
+    connection.transport.abortConnection()  # as it is not read, it would not see its client go
+
+
+@ensureDeferred
+async def test_pipelined_behind_a_stream(server: Server) -> None:
+    """What is sent behind a request that takes long waits in the kernel, not here."""
+    client = await server.connect()
+    (connection,) = server.site.connections
+    client.send(b"GET /wsapi/interaction_data/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.until(b"\r\n\r\n")
+    for _ in range(20):
+        client.send(b"x" * 2**20)
+        await settle()
+    assert buffered(connection) < 2**18
+    connection.transport.abortConnection()
