@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from kpiggybank.events import Deposit, Event, EventPage, EventText, Page, Range
 from kpiggybank.feed import Feed
@@ -16,12 +17,16 @@ from kpiggybank.interfaces import (
     PAGE_BYTES,
     ForgottenCursor,
     IChangeNotifier,
+    IdConflict,
     IEventBank,
     IRangeCopier,
     IRemembersIds,
+    StoreFull,
+    StoreUnavailable,
 )
 from kpiggybank.mint import Mint
 from kpiggybank.shield import shield
+from kpiggybank.tally import Appends
 from kpiggybank.where import EVERYTHING, Where
 
 #: What a follower may say instead of a cursor: from now on, and everything that is known.
@@ -30,6 +35,27 @@ BEGINNING = "0"
 
 #: Events that are looked at between two turns of the reactor, when not all are counted.
 EVENTS_COUNTED_AT_ONCE = 2000
+
+#: What becomes of events that are given to the store.
+ACKNOWLEDGED, CONFLICT, FULL, UNAVAILABLE, FAILED = OUTCOMES = (
+    "acknowledged",
+    "conflict",
+    "full",
+    "unavailable",
+    "failed",
+)
+
+
+def _outcome(failure: Failure) -> str:
+    match failure.value:
+        case IdConflict():
+            return CONFLICT
+        case StoreFull():
+            return FULL
+        case StoreUnavailable():
+            return UNAVAILABLE
+        case _:
+            return FAILED
 
 
 @attrs.define(eq=False)
@@ -40,11 +66,13 @@ class Bank:
         store: keeps the events; it need not be open yet.
         clock: for the patience of followers, and the turns of the reactor.
         mint: makes the ids of events that come without an idempotency key.
+        appends: what became of the deposits.
     """
 
     _store: IEventBank
     _clock: IReactorTime
     _mint: Mint = attrs.field(factory=Mint)
+    appends: Appends = attrs.field(factory=Appends)
     _feed: Feed = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -79,13 +107,19 @@ class Bank:
             # The ids of a shorter or a longer list under this key, or of a single event.
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
         events = list(map(Event, ids, deposit.timestamps, deposit.texts))
+        number = self.appends.begin()
 
         def stored(_: None) -> list[str]:
+            self.appends.end(number, ACKNOWLEDGED, count)
             self._feed.ring()
             return ids
 
+        def failed(failure: Failure) -> Failure:
+            self.appends.end(number, _outcome(failure), count)
+            return failure
+
         # Followers must hear of it even when the sender has gone meanwhile.
-        return shield(self._store.append(events, absent).addCallback(stored))
+        return shield(self._store.append(events, absent).addCallbacks(stored, failed))
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """Read a piece of a range: `IEventStore.read`."""
@@ -179,6 +213,16 @@ class Bank:
         with suppress(ForgottenCursor):  # which the follower will tell of
             await self._store.changes(since, 1)  # so that a wrong one is found before any answer
         return since
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._feed)
+
+    @property
+    def deliveries(self) -> int:
+        """How many changes were told to followers, to each of them counted."""
+        return self._feed.told
 
     def end_feed(self) -> None:
         """Let every follower, also one that comes later, end after what it has already read."""
