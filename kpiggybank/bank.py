@@ -108,18 +108,16 @@ class Bank:
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
         events = list(map(Event, ids, deposit.timestamps, deposit.texts))
         number = self.appends.begin()
-
-        def stored(_: None) -> list[str]:
-            self.appends.end(number, ACKNOWLEDGED, count)
-            self._feed.ring()
-            return ids
-
-        def failed(failure: Failure) -> Failure:
-            self.appends.end(number, _outcome(failure), count)
-            return failure
-
         # Followers must hear of it even when the sender has gone meanwhile.
-        return shield(self._store.append(events, absent).addCallbacks(stored, failed))
+        return shield(self._store.append(events, absent).addBoth(self._answered, number, ids))
+
+    def _answered(self, result: Failure | None, number: int, ids: list[str]) -> Failure | list[str]:
+        if result is not None:
+            self.appends.end(number, _outcome(result), len(ids))
+            return result
+        self.appends.end(number, ACKNOWLEDGED, len(ids))
+        self._feed.ring()
+        return ids
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """Read a piece of a range: `IEventStore.read`."""

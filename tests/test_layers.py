@@ -31,7 +31,7 @@ ALLOWED = {
     "follower": {"feed", "pieces", "interfaces", "where"},
     "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "tally", "where"},
     "stores": {"stores", "interfaces", "events", "mint", "outgoing", "sample", "shield", "tally"},
-    "web": {"web", "bank", "pieces", "events", "interfaces", "parsing", "where"},
+    "web": {"web", "bank", "pieces", "events", "interfaces", "parsing", "tally", "where"},
     "check": {"stores", "interfaces"},
     "backup": {"stores", "interfaces"},
     "service": {

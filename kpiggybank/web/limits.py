@@ -16,6 +16,7 @@ from twisted.web.server import Request, version
 from zope.interface import provider
 
 from kpiggybank.web.answers import error_body
+from kpiggybank.web.journal import CUT, GONE, OTHER
 from kpiggybank.web.patience import Patience
 
 #: The greatest body of a request, in bytes.
@@ -26,8 +27,17 @@ LINGER_SECONDS = 5
 
 @provider(INonQueuedRequestFactory)
 class BankRequest(Request):
-    """A request whose body is counted while it arrives and kept in memory, never in a file."""
+    """A request whose body is counted while it arrives and kept in memory, never in a file.
 
+    Attributes:
+        began: when it had arrived as a whole; 0 before that, and for one that is in the journal.
+        route: the route that answers it, as it is written in the table of routes.
+        id: its name in the log, which the answer carries.
+    """
+
+    began = 0.0
+    route = OTHER
+    id = b""
     channel: Any  # a `Connection`, and None when the client has gone
     content: Any
 
@@ -51,6 +61,9 @@ class BankRequest(Request):
 
     def process(self) -> None:
         """Answer the request, unless its method or path are not even text."""
+        journal = self.channel.site.journal
+        self.began = journal.clock()
+        self.id = journal.id_for(self.requestHeaders.getRawHeaders(b"x-request-id"))
         try:
             self.method.decode("ascii")
             unquote_to_bytes(self.path).decode()
@@ -85,12 +98,28 @@ class BankRequest(Request):
             # sent at the end of the turn: the answers to a group of appends follow each other there
             # so closely that a reader of many need not be woken for each of them.
             self.startedWriting = 1
-            head = [b"%b %d %b" % (self.clientproto, self.code, self.code_message)]
+            head = [
+                b"%b %d %b" % (self.clientproto, self.code, self.code_message),
+                b"X-Request-Id: %b" % self.id,
+            ]
             for name, values in self.responseHeaders.getAllRawHeaders():
                 head += [b"%b: %b" % (name, value) for value in values]
             tail = b"" if self.method == b"HEAD" else body
+            self.sentLength = len(tail)
             self.channel.write(b"%b\r\n\r\n%b" % (b"\r\n".join(head), tail))
         self.finish()
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of an answer; its head has the request's id."""
+        if not self.startedWriting:
+            self.setHeader(b"X-Request-Id", self.id)
+        super().write(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Note that nobody waits for the rest of the answer."""
+        if self.began and not self.finished:
+            self.channel.site.journal.ended(self, CUT if self.startedWriting else GONE)
+        super().connectionLost(reason)
 
     def getRequestHostname(self) -> bytes:
         """A fixed name: no route depends on it, and a client's may be anything."""
@@ -140,10 +169,11 @@ class Connection(Patience, HTTPChannel):
             return
         self._refused = True
         body = error_body(error, reason)
+        id = self.site.journal.refused(*self._asked(), status, len(body))
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%s"
-            % (status, HTTPStatus(status).phrase.encode(), len(body), body)
+            b"HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n%s"
+            % (status, HTTPStatus(status).phrase.encode(), id, len(body), body)
         )
         self.setTimeout(None)
         self._linger = self.callLater(LINGER_SECONDS, self.transport.abortConnection)
@@ -151,6 +181,17 @@ class Connection(Patience, HTTPChannel):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
+
+    def _asked(self) -> tuple[bytes, bytes]:
+        """The method and the path of the request that is refused, as far as they have arrived."""
+        if not self.requests:
+            return b"", b""
+        request = self.requests[-1]
+        request.began = 0.0
+        if request.path is not None:
+            return request.method, request.path
+        # They are not there where the first line is none.
+        return getattr(self, "_command", b""), getattr(self, "_path", b"").partition(b"?")[0]
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # The one place where twisted.web refuses what it cannot parse; its own answer has no body.

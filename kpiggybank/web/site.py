@@ -11,6 +11,7 @@ from twisted.web.http import Request, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from kpiggybank.web.journal import Journal
 from kpiggybank.web.limits import BankRequest, Connection
 
 
@@ -20,15 +21,17 @@ class BankSite(Site):
     Args:
         resource: answers all requests; a leaf.
         reactor: for the time limits of connections.
+        journal: where its requests are noted.
     """
 
     # HTTP/1.1 only: the default would wrap each connection in a choice of versions.
     protocol: Any = Connection
 
-    def __init__(self, resource: IResource, reactor: Any) -> None:
+    def __init__(self, resource: IResource, reactor: Any, journal: Journal | None = None) -> None:
         super().__init__(
             resource, requestFactory=BankRequest, parsePOSTFormSubmission=False, reactor=reactor
         )
+        self.journal = Journal() if journal is None else journal
         self.connections: set[Connection] = set()
         self.draining = False
         self._empty: Deferred[None] | None = None
@@ -44,7 +47,8 @@ class BankSite(Site):
         return self._date
 
     def log(self, request: Request) -> None:
-        """Keep no access log."""
+        """Note that a request was answered."""
+        self.journal.ended(request)
 
     def connection_lost(self, connection: Connection) -> None:
         """Forget a connection."""
