@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import cast
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -19,14 +20,17 @@ from kpiggybank.interfaces import (
     IChangeNotifier,
     IdConflict,
     IEventBank,
+    IHasDisk,
     IRangeCopier,
     IRemembersIds,
+    IWritesInGroups,
+    Space,
     StoreFull,
     StoreUnavailable,
 )
 from kpiggybank.mint import Mint
 from kpiggybank.shield import shield
-from kpiggybank.tally import Appends
+from kpiggybank.tally import Appends, Histogram
 from kpiggybank.where import EVERYTHING, Where
 
 #: What a follower may say instead of a cursor: from now on, and everything that is known.
@@ -211,6 +215,18 @@ class Bank:
         with suppress(ForgottenCursor):  # which the follower will tell of
             await self._store.changes(since, 1)  # so that a wrong one is found before any answer
         return since
+
+    def space(self) -> Deferred[Space | None]:
+        """Fire with the room on the store's disk: `IHasDisk.space`; None where it has none."""
+        if not IHasDisk.providedBy(self._store):
+            return succeed(None)
+        return cast("Deferred[Space | None]", IHasDisk(self._store).space())
+
+    def group_sizes(self) -> Histogram | None:
+        """How many appends each write had, where the store writes in groups."""
+        if IWritesInGroups.providedBy(self._store):
+            return IWritesInGroups(self._store).group_sizes()
+        return None
 
     @property
     def followers(self) -> int:

@@ -20,11 +20,15 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
 from kpiggybank import heap, logs
+from kpiggybank.about import about
 from kpiggybank.bank import Bank
 from kpiggybank.config import Config
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
+from kpiggybank.metrics import CONTENT_TYPE, Metrics
 from kpiggybank.settings import SETTINGS, ConfigError, Setting
 from kpiggybank.stores import open_store
+from kpiggybank.web.figures import FiguresApi
+from kpiggybank.web.journal import Journal
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -63,6 +67,10 @@ class Options(UsageOptions):
             _refuse(str(error))
 
 
+class MetricsError(Exception):
+    """The metrics cannot be offered; the text is one line."""
+
+
 @attrs.define(eq=False, slots=False)
 class BankService(Service):
     """The running daemon: opens the store, then listens; stops in the opposite order.
@@ -73,6 +81,7 @@ class BankService(Service):
         bank: keeps its events in that store.
         site: serves that bank.
         endpoint: where to listen.
+        metrics: the site of the metrics, and where it is to be; None for nowhere.
         observer: gets the application's log; None leaves that to whoever runs it.
     """
 
@@ -81,8 +90,10 @@ class BankService(Service):
     _bank: Bank
     _site: BankSite
     _endpoint: IStreamServerEndpoint
+    _metrics: tuple[BankSite, IStreamServerEndpoint] | None
     _observer: ILogObserver | None
     _port: IListeningPort | None = None
+    _metrics_port: IListeningPort | None = None
     _started: Deferred[None] | None = None
     _stopping: bool = False
 
@@ -107,11 +118,28 @@ class BankService(Service):
         if IBreakable.providedBy(self._store):
             IBreakable(self._store).when_broken(self._break)
         await self._bank.open()
+        await self._offer_metrics()
         self._port = await self._endpoint.listen(self._site)
         url = _url(self._port.getHost())
         store = self._store.describe()
         self._log.info("KPIggyBank listens at {url}; store: {store}", url=url, store=store)
         self._log.debug("try: {example} {url}/wsapi/interaction_data", example=EXAMPLE, url=url)
+
+    async def _offer_metrics(self) -> None:
+        if self._metrics is None:
+            return
+        site, endpoint = self._metrics
+        try:
+            self._metrics_port = await endpoint.listen(site)
+        except CannotListenError as error:
+            raise MetricsError(f"METRICS takes a free address of this machine: {error}") from error
+        url = _url(self._metrics_port.getHost())
+        self._log.info("metrics are at {url}/metrics", url=url)
+
+    async def _end_metrics(self) -> None:
+        if self._metrics is not None and self._metrics_port is not None:
+            await maybeDeferred(self._metrics_port.stopListening)
+            await self._metrics[0].drain(STOP_SECONDS)
 
     def _fail(self, failure: Failure) -> None:
         if self._stopping:
@@ -119,7 +147,7 @@ class BankService(Service):
         reason = failure.getErrorMessage()
         if failure.check(CannotListenError):
             reason = f"HOST and PORT, or LISTEN, take a free address of this machine: {reason}"
-        if failure.check(StoreError, CannotListenError):
+        if failure.check(StoreError, CannotListenError, MetricsError):
             self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
         else:
             self._log.failure("KPIggyBank cannot start", failure)
@@ -156,6 +184,7 @@ class BankService(Service):
             await maybeDeferred(self._port.stopListening)
         self._bank.end_feed()
         await self._site.drain(STOP_SECONDS)
+        await self._end_metrics()
         await self._store.close()
         if self._port is not None:
             self._log.info("KPIggyBank has stopped")
@@ -175,23 +204,37 @@ def makeService(options: Options) -> BankService:
     from twisted.internet import reactor
 
     config = options.config
-    try:
-        endpoint = serverFromString(reactor, config.endpoint)
-    except (ValueError, TypeError, LookupError, OSError) as error:
-        _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
+    endpoint = _endpoint(reactor, "LISTEN", config.endpoint)
     try:
         store = open_store(config, reactor)
     except ValueError:
         # What was given is not told: a URL may have a password in it.
         _refuse("DB_HOST and DB_PORT take a host and its port, or a URL like https://host:port")
     bank = Bank(store, reactor)
-    site = BankSite(WsApi(bank, reactor, config.stall_timeout).resource, reactor)
-    runner = options.parent if config.mode == "prod" else None
-    observer = None if runner is None else logs.quiet_observer(runner)
+    what = about(config.source_url, config.source_commit)
+    api = WsApi(bank, reactor, config.stall_timeout, what)
+    site = BankSite(api.resource, reactor, Journal(config.logs_access))
+    metrics = None
+    if config.metrics:
+        figures = Metrics(bank, site.journal, lambda: len(site.connections), what, reactor)
+        door = FiguresApi(figures.render, CONTENT_TYPE)
+        metrics_site = BankSite(door.resource, reactor)
+        metrics = metrics_site, _endpoint(reactor, "METRICS", config.metrics)
+    quiet, as_json = config.mode == "prod", config.log_format == "json"
+    runner = options.parent if quiet or as_json else None
+    observer = None if runner is None else logs.observer(runner, quiet=quiet, as_json=as_json)
     heap.keep_free_memory()
     heap.search_less_for_cycles()
     reactor.callWhenRunning(_stop_on_signals, reactor)
-    return BankService(reactor, store, bank, site, endpoint, observer)
+    return BankService(reactor, store, bank, site, endpoint, metrics, observer)
+
+
+def _endpoint(reactor: Any, setting: str, text: str) -> IStreamServerEndpoint:
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        _refuse(f"{setting} takes a Twisted endpoint string, not {text!r}: {error}")
+    return endpoint
 
 
 def _stop_on_signals(reactor: Any) -> None:

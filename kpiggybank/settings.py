@@ -176,4 +176,33 @@ SETTINGS = (
         "dev or prod",
         _choice("dev", "prod"),
     ),
+    Setting(
+        "LOG_FORMAT",
+        "text",
+        "how the log is written; json is an object a line",
+        "text or json",
+        _choice("text", "json"),
+    ),
+    Setting(
+        "ACCESS_LOG",
+        "",
+        "whether each request is a line in the log; default on in dev, off in prod",
+        "on or off",
+        _choice("", "on", "off"),
+    ),
+    Setting(
+        "METRICS",
+        "",
+        "a Twisted endpoint where Prometheus finds /metrics, such as tcp:9090:interface=127.0.0.1",
+        "a Twisted endpoint string",
+        str,
+    ),
+    Setting("SOURCE_URL", "", "where the code is, for /__version__", "a text", str),
+    Setting(
+        "SOURCE_COMMIT",
+        "",
+        "which commit runs, for /__version__; default that of the checkout, if it is one",
+        "a text",
+        str,
+    ),
 )

@@ -23,6 +23,11 @@ DEFAULTS = {
     "stall_timeout": 60.0,
     "data_dir": ".",
     "mode": "dev",
+    "log_format": "text",
+    "access_log": "",
+    "metrics": "",
+    "source_url": "",
+    "source_commit": "",
 }
 
 
@@ -77,6 +82,8 @@ def test_empty_variable_is_the_default() -> None:
         ("PORT", "٣"),
         ("STALL_TIMEOUT", "0"),
         ("MODE", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("ACCESS_LOG", "yes"),
     ],
 )
 def test_wrong_value(variable: str, value: str) -> None:

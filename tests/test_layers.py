@@ -23,6 +23,8 @@ ALLOWED = {
     "settings": set[str](),
     "config": {"settings"},
     "logs": set[str](),
+    "about": set[str](),
+    "metrics": {"about", "bank", "events", "interfaces", "tally"},
     "heap": set[str](),
     "tally": set[str](),
     "interfaces": {"events", "tally"},
@@ -31,7 +33,7 @@ ALLOWED = {
     "follower": {"feed", "pieces", "interfaces", "where"},
     "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "tally", "where"},
     "stores": {"stores", "interfaces", "events", "mint", "outgoing", "sample", "shield", "tally"},
-    "web": {"web", "bank", "pieces", "events", "interfaces", "parsing", "tally", "where"},
+    "web": {"about", "web", "bank", "pieces", "events", "interfaces", "parsing", "tally", "where"},
     "check": {"stores", "interfaces"},
     "backup": {"stores", "interfaces"},
     "service": {
@@ -43,6 +45,8 @@ ALLOWED = {
         "settings",
         "interfaces",
         "logs",
+        "about",
+        "metrics",
         "heap",
     },
     # The parts of the client are nobody else's business.
@@ -104,6 +108,7 @@ def test_adapters_do_not_know_each_other() -> None:
         ("treq", {"client"}),
         ("klein", {"web"}),
         ("apsw", {"stores"}),
+        ("prometheus_client", {"metrics"}),
     ],
 )
 def test_what_has_one_home(name: str, homes: set[str]) -> None:

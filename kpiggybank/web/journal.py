@@ -36,6 +36,9 @@ _CLASSES = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _UNSAFE = re.compile(rb"[^!-\[\]-~]")  # all but what is visible in ASCII, save the backslash
 
+# Not in the class, which would give it its own name; `kpiggybank.logs` knows this one.
+_log = Logger(namespace="kpiggybank.access")
+
 
 @attrs.define(eq=False)
 class Requests:
@@ -60,15 +63,15 @@ class Journal:
 
     Attributes:
         requests: by method and route, both of which are few whatever clients send.
+        stalled: readers that took nothing for too long and were cut off, by route.
     """
 
     _access_log: bool = False
     clock: Callable[[], float] = time.monotonic
     requests: dict[tuple[bytes, str], Requests] = attrs.field(factory=dict, init=False)
+    stalled: Counter[str] = attrs.field(factory=Counter, init=False)
     _run: bytes = attrs.field(factory=lambda: token_hex(4).encode(), init=False)
     _numbers: count[int] = attrs.field(factory=lambda: count(1), init=False)
-
-    _log = Logger(namespace="kpiggybank.access")
 
     def id_for(self, given: list[bytes] | None) -> bytes:
         """The id of a request: the one its client gave in a header, if it is fit, or a new one."""
@@ -115,7 +118,7 @@ class Journal:
         id: bytes,
         end: str,
     ) -> None:
-        self._log.info(
+        _log.info(
             "{method} {path} {status} {bytes} bytes {milliseconds} ms {request_id} {end}",
             method=visible(method) or "-",
             path=visible(path) or "-",

@@ -42,7 +42,7 @@ EVENTS = "/wsapi/interaction_data"
 
 #: The settings of a developer's shell, which would reach the daemon.
 _OWN_SETTINGS = re.compile(
-    r"DB_.*|HOST|PORT|LISTEN|MODE|DATA_DIR|STATE_DIRECTORY|PYTHON.*|VIRTUAL_ENV"
+    r"DB_.*|HOST|PORT|LISTEN|MODE|LOG_FORMAT|ACCESS_LOG|METRICS|SOURCE_.*|DATA_DIR|STATE_DIRECTORY|PYTHON.*|VIRTUAL_ENV"
 )
 
 
