@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import cast
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -17,12 +18,19 @@ from kpiggybank.interfaces import (
     PAGE_BYTES,
     ForgottenCursor,
     IChangeNotifier,
+    IdConflict,
     IEventBank,
+    IHasDisk,
     IRangeCopier,
     IRemembersIds,
+    IWritesInGroups,
+    Space,
+    StoreFull,
+    StoreUnavailable,
 )
 from kpiggybank.mint import Mint
 from kpiggybank.shield import shield
+from kpiggybank.tally import Appends, Histogram
 from kpiggybank.where import EVERYTHING, Where
 
 #: What a follower may say instead of a cursor: from now on, and everything that is known.
@@ -31,6 +39,27 @@ BEGINNING = "0"
 
 #: Events that are looked at between two turns of the reactor, when not all are counted.
 EVENTS_COUNTED_AT_ONCE = 2000
+
+#: What becomes of events that are given to the store.
+ACKNOWLEDGED, CONFLICT, FULL, UNAVAILABLE, FAILED = OUTCOMES = (
+    "acknowledged",
+    "conflict",
+    "full",
+    "unavailable",
+    "failed",
+)
+
+
+def _outcome(failure: Failure) -> str:
+    match failure.value:
+        case IdConflict():
+            return CONFLICT
+        case StoreFull():
+            return FULL
+        case StoreUnavailable():
+            return UNAVAILABLE
+        case _:
+            return FAILED
 
 
 @attrs.define(eq=False)
@@ -57,12 +86,14 @@ class Bank:
 
     Attributes:
         waiting: the deposits on their way into the store.
+        appends: what became of the deposits.
     """
 
     _store: IEventBank
     _clock: IReactorTime
     _mint: Mint = attrs.field(factory=Mint)
     waiting: Waiting = attrs.field(factory=Waiting, init=False)
+    appends: Appends = attrs.field(factory=Appends)
     _feed: Feed = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,26 +128,25 @@ class Bank:
             # The ids of a shorter or a longer list under this key, or of a single event.
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
         events = list(map(Event, ids, deposit.timestamps, deposit.texts))
-
-        waiting, size = self.waiting, sum(map(len, deposit.texts))
-        waiting.deposits += 1
-        waiting.bytes += size
-
-        def settle() -> None:
-            waiting.deposits -= 1
-            waiting.bytes -= size
-
-        def stored(_: None) -> list[str]:
-            settle()
-            self._feed.ring()
-            return ids
-
-        def failed(failure: Failure) -> Failure:
-            settle()
-            return failure
-
+        size = sum(map(len, deposit.texts))
+        self.waiting.deposits += 1
+        self.waiting.bytes += size
+        number = self.appends.begin()
+        written = self._store.append(events, absent).addBoth(self._answered, number, ids, size)
         # Followers must hear of it even when the sender has gone meanwhile.
-        return shield(self._store.append(events, absent).addCallbacks(stored, failed))
+        return shield(written)
+
+    def _answered(
+        self, result: Failure | None, number: int, ids: list[str], size: int
+    ) -> Failure | list[str]:
+        self.waiting.deposits -= 1
+        self.waiting.bytes -= size
+        if result is not None:
+            self.appends.end(number, _outcome(result), len(ids))
+            return result
+        self.appends.end(number, ACKNOWLEDGED, len(ids))
+        self._feed.ring()
+        return ids
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """Read a piece of a range: `IEventStore.read`."""
@@ -210,6 +240,28 @@ class Bank:
         with suppress(ForgottenCursor):  # which the follower will tell of
             await self._store.changes(since, 1)  # so that a wrong one is found before any answer
         return since
+
+    def space(self) -> Deferred[Space | None]:
+        """Fire with the room on the store's disk: `IHasDisk.space`; None where it has none."""
+        if not IHasDisk.providedBy(self._store):
+            return succeed(None)
+        return cast("Deferred[Space | None]", IHasDisk(self._store).space())
+
+    def group_sizes(self) -> Histogram | None:
+        """How many appends each write had, where the store writes in groups."""
+        if IWritesInGroups.providedBy(self._store):
+            return IWritesInGroups(self._store).group_sizes()
+        return None
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._feed)
+
+    @property
+    def deliveries(self) -> int:
+        """How many changes were told to followers, to each of them counted."""
+        return self._feed.told
 
     def end_feed(self) -> None:
         """Let every follower, also one that comes later, end after what it has already read."""

@@ -50,6 +50,11 @@ class Config:
     idle_timeout: float
     data_dir: str
     mode: str
+    log_format: str
+    access_log: str
+    metrics: str
+    source_url: str
+    source_commit: str
 
     @classmethod
     def from_environ(
@@ -79,6 +84,11 @@ class Config:
             state = environ.get("STATE_DIRECTORY", "").split(":")[0]
             config = attrs.evolve(config, data_dir=state or ".")
         return config
+
+    @property
+    def logs_access(self) -> bool:
+        """Whether each request is a line in the log."""
+        return self.access_log == "on" or (self.access_log == "" and self.mode == "dev")
 
     @property
     def endpoint(self) -> str:

@@ -82,10 +82,14 @@ class Feed:
     Args:
         history: what is read.
         clock: tells when a turn of the reactor ends.
+
+    Attributes:
+        told: how many changes its followers have told, each of them counted.
     """
 
     _history: IChangeHistory
     _clock: IReactorTime
+    told: int = attrs.field(default=0, init=False)
     _bells: dict[Bell, None] = attrs.field(factory=dict, init=False)
     _ended: bool = attrs.field(default=False, init=False)
     #: Bells that are still to be rung in the round that is under way, if any is.

@@ -163,6 +163,7 @@ class Follower:
             if self._left is not None:
                 self._left -= len(piece.changes)
             self._put_off()
+            self._feed.told += len(piece.changes)
             self._pause = self._listener.take(piece)
 
     def _serve(self) -> bool:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
+from kpiggybank.tally import Histogram
 
 #: JSON bytes after which a store ends a piece of a range early.
 PAGE_BYTES = 4 * 2**20
@@ -187,6 +189,33 @@ class IRemembersIds(Interface):
 
         Fails with `StoreUnavailable`.
         """
+
+
+@attrs.frozen
+class Space:
+    """The room on a store's disk, in bytes.
+
+    Attributes:
+        used: by what the store keeps.
+        free: for whatever is added.
+    """
+
+    used: int
+    free: int
+
+
+class IHasDisk(Interface):
+    """Keeps its events on a disk of this machine."""
+
+    def space() -> Deferred[Space]:
+        """Fire with the room on the disk; fails with `StoreUnavailable`."""
+
+
+class IWritesInGroups(Interface):
+    """Writes together what arrives together."""
+
+    def group_sizes() -> Histogram:
+        """How many appends each write had, so far."""
 
 
 class IBreakable(Interface):

@@ -1,43 +1,31 @@
-"""The daemon: its options, and the order in which its parts start and stop."""
+"""The daemon: the order in which its parts start and stop."""
 
 from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 import attrs
-from OpenSSL import SSL, crypto
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import (
     AdoptedStreamServerEndpoint,
     SSL4ServerEndpoint,
-    serverFromString,
 )
-from twisted.internet.error import CannotListenError, VerifyError
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
-from twisted.python.usage import Options as UsageOptions
 
-from kpiggybank import heap, logs
 from kpiggybank.bank import Bank
-from kpiggybank.config import Config
-from kpiggybank.events import EventLimits
-from kpiggybank.files import allow_open_files
 from kpiggybank.interfaces import IBreakable, IEventBank, StoreError
 from kpiggybank.notify import Notifier
-from kpiggybank.settings import SETTINGS, ConfigError, Setting
-from kpiggybank.stores import open_store
-from kpiggybank.tokens import TokenSource, TokenSources
-from kpiggybank.web.access import Access, Guarded, is_local, reaches_others
-from kpiggybank.web.bounds import Limits
+from kpiggybank.values import ConfigError
+from kpiggybank.web.access import Access, is_local
 from kpiggybank.web.site import BankSite
-from kpiggybank.web.wsapi import WsApi
 
 #: How long a stop waits for requests that have begun and for followers that read slowly.
 STOP_SECONDS = 20.0
@@ -45,38 +33,12 @@ STOP_SECONDS = 20.0
 #: Turns of the reactor that a stop leaves for connections which the kernel has made.
 ACCEPTING_TURNS = 12
 
-#: Open files beside the clients' connections: the store's, the log, and connections that are told
-#: that there are too many.
-SPARE_FILES = 200
-
 EXAMPLE = """curl -d 'data={"type": "hello", "timestamp": 1}'"""
 EXAMPLE_WITH_TOKEN = EXAMPLE.replace("-d", '-H "Authorization: Bearer $WRITE_TOKEN" -d')
 
 
-def _parameter(setting: Setting) -> list[str | None]:
-    default = f"; default {setting.default}" if setting.default else ""
-    return [setting.option, None, None, f"{setting.doc} ({setting.variable}{default})"]
-
-
-def _refuse(reason: str) -> NoReturn:
-    # A UsageError would print the whole of --help before the line that matters.
-    sys.exit(f"kpiggybank: {reason}")
-
-
-class Options(UsageOptions):
-    """The settings as options of the plugin; an option beats the environment, that the default."""
-
-    longdesc = "In parentheses: the environment variable that says the same, and the default."
-    optParameters: ClassVar = [_parameter(setting) for setting in SETTINGS]
-
-    config: Config
-
-    def postOptions(self) -> None:
-        """Check every setting; a wrong one ends the process with one line and status 1."""
-        try:
-            self.config = Config.from_environ(os.environ, self)
-        except ConfigError as error:
-            _refuse(str(error))
+class MetricsError(Exception):
+    """The metrics cannot be offered; the text is one line."""
 
 
 @attrs.define(eq=False, slots=False)
@@ -91,6 +53,7 @@ class BankService(Service):
         endpoint: where to listen.
         access: guards that site.
         anonymous: whether others than this machine may reach it without a token.
+        metrics: the site of the metrics, and where it is to be; None for nowhere.
         observer: gets the application's log; None leaves that to whoever runs it.
         notifier: tells systemd how it goes.
     """
@@ -102,9 +65,11 @@ class BankService(Service):
     _endpoint: IStreamServerEndpoint
     _access: Access
     _anonymous: bool
+    _metrics: tuple[BankSite, IStreamServerEndpoint] | None
     _observer: ILogObserver | None
     _notifier: Notifier
     _port: IListeningPort | None = None
+    _metrics_port: IListeningPort | None = None
     _started: Deferred[None] | None = None
     _stopping: bool = False
 
@@ -130,13 +95,14 @@ class BankService(Service):
             IBreakable(self._store).when_broken(self._break)
         self._notifier.status(f"opens the store: {self._store.describe()}")
         await self._bank.open()
+        await self._offer_metrics()
         port: IListeningPort = await self._endpoint.listen(self._site)
         address = port.getHost()
         self._access.listens_at(address)
         if not (self._access.tokens or self._anonymous or is_local(address)):
             # Now, and not when the rest stops: nobody shall get in before that.
             await maybeDeferred(port.stopListening)
-            raise _open_to_others(_url(address))
+            raise open_to_others(_url(address))
         self._port = port
         url = _url(address)
         if isinstance(self._endpoint, SSL4ServerEndpoint):
@@ -147,13 +113,29 @@ class BankService(Service):
         self._log.debug("try: {example} {url}/wsapi/interaction_data", example=example, url=url)
         self._notifier.ready(f"listens at {url}; store: {store}", self._bank.last)
 
+    async def _offer_metrics(self) -> None:
+        if self._metrics is None:
+            return
+        site, endpoint = self._metrics
+        try:
+            self._metrics_port = await endpoint.listen(site)
+        except CannotListenError as error:
+            raise MetricsError(f"METRICS takes a free address of this machine: {error}") from error
+        url = _url(self._metrics_port.getHost())
+        self._log.info("metrics are at {url}/metrics", url=url)
+
+    async def _end_metrics(self) -> None:
+        if self._metrics is not None and self._metrics_port is not None:
+            await maybeDeferred(self._metrics_port.stopListening)
+            await self._metrics[0].drain(STOP_SECONDS)
+
     def _fail(self, failure: Failure) -> None:
         if self._stopping:
             return  # whatever it waited for was given up
         reason = failure.getErrorMessage()
         if failure.check(CannotListenError):
             reason = f"HOST and PORT, or LISTEN, take a free address of this machine: {reason}"
-        if failure.check(StoreError, CannotListenError, ConfigError):
+        if failure.check(StoreError, CannotListenError, ConfigError, MetricsError):
             self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
         else:
             self._log.failure("KPIggyBank cannot start", failure)
@@ -194,6 +176,7 @@ class BankService(Service):
             await maybeDeferred(self._port.stopListening)
         self._bank.end_feed()
         await self._site.drain(STOP_SECONDS)
+        await self._end_metrics()
         await self._store.close()
         if self._port is not None:
             self._log.info("KPIggyBank has stopped")
@@ -207,93 +190,10 @@ def _url(address: IAddress) -> str:
             return str(address)
 
 
-def _open_to_others(place: str) -> ConfigError:
+def open_to_others(place: str) -> ConfigError:
+    """The refusal to listen where everybody may come, without any tokens."""
     return ConfigError(
         f"others than this machine may reach {place}, so either set tokens (WRITE_TOKEN and "
         "READ_TOKEN, or WRITE_TOKEN_FILE and READ_TOKEN_FILE), or ALLOW_ANONYMOUS=1 to let "
         "everybody in"
     )
-
-
-def makeService(options: Options) -> BankService:
-    """The service that `twistd kpiggybank` runs; a wrong setting ends the process with one line."""
-    # Only here, so that `twist --reactor` can choose first.
-    from twisted.internet import reactor
-
-    config = options.config
-    sources = TokenSources(
-        TokenSource(config.write_token, "WRITE_TOKEN_FILE", config.write_token_file),
-        TokenSource(config.read_token, "READ_TOKEN_FILE", config.read_token_file),
-    )
-    try:
-        tokens = sources.tokens()
-        if reaches_others(config.host) and not (tokens or config.allow_anonymous or config.listen):
-            raise _open_to_others(f"HOST={config.host}")
-    except ConfigError as error:
-        _refuse(str(error))
-    access = Access(tokens, config.cors_origins, config.cors_read, config.allowed_hosts)
-    try:
-        endpoint = serverFromString(reactor, config.endpoint)
-    except (ValueError, TypeError, LookupError, OSError) as error:
-        _refuse(f"LISTEN takes a Twisted endpoint string, not {config.endpoint!r}: {error}")
-    except (SSL.Error, crypto.Error, VerifyError):
-        _refuse(f"LISTEN={config.endpoint!r} names files that hold no certificate with its key")
-    try:
-        store = open_store(config, reactor)
-    except ValueError:
-        # What was given is not told: a URL may have a password in it.
-        _refuse("DB_HOST and DB_PORT take a host and its port, or a URL like https://host:port")
-    bank = Bank(store, reactor)
-    limits = _limits(config)
-    api = WsApi(bank, reactor, config.stall_timeout, limits)
-    site = BankSite(Guarded(access, api.resource), reactor, limits)
-    runner = options.parent if config.mode == "prod" else None
-    observer = None if runner is None else logs.quiet_observer(runner)
-    heap.keep_free_memory()
-    heap.search_less_for_cycles()
-    reactor.callWhenRunning(_stop_on_signals, reactor)
-    reactor.callWhenRunning(sources.renew_on_hangup, reactor, access.use)
-    anonymous = config.allow_anonymous
-    notifier = Notifier.from_environ(os.environ, reactor)
-    return BankService(reactor, store, bank, site, endpoint, access, anonymous, observer, notifier)
-
-
-def _limits(config: Config) -> Limits:
-    """What clients may cost; the files that their connections take are allowed."""
-    connections = config.max_connections
-    files = allow_open_files(connections + SPARE_FILES)
-    if files < connections + SPARE_FILES:
-        connections = max(1, files - SPARE_FILES)
-        Logger("kpiggybank").warn(
-            "MAX_CONNECTIONS is {wanted}, but with {files} open files, which is all that this "
-            "process may have (ulimit -Hn), it is {connections}",
-            wanted=config.max_connections,
-            files=files,
-            connections=connections,
-        )
-    return Limits(
-        config.max_body,
-        config.head_timeout,
-        config.body_timeout,
-        config.idle_timeout,
-        connections,
-        config.max_requests,
-        config.max_request_bytes,
-        EventLimits(config.max_event, config.max_depth, config.max_events),
-    )
-
-
-def _stop_on_signals(reactor: Any) -> None:
-    """Make SIGTERM and SIGINT a clean end with status 0.
-
-    The reactor's own handlers stop it, too, but twistd then kills itself by the same signal.
-    """
-    stops = [reactor.stop]
-
-    def stop(number: int, frame: object) -> None:
-        # A second signal changes nothing: the stop has its own time limit.
-        while stops:
-            reactor.callFromThread(stops.pop())
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from kpiggybank.settings import ConfigError, tokens_in
+from kpiggybank.values import ConfigError, tokens_in
 
 #: Of a file of tokens, in bytes; a longer one is none.
 MAX_FILE_BYTES = 64 * 2**10

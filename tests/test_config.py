@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kpiggybank.config import Config
-from kpiggybank.settings import SETTINGS, ConfigError
+from kpiggybank.settings import SETTINGS
+from kpiggybank.values import ConfigError
 
 DEFAULTS = {
     "db_backend": "couchdb",
@@ -41,6 +42,11 @@ DEFAULTS = {
     "idle_timeout": 60.0,
     "data_dir": ".",
     "mode": "dev",
+    "log_format": "text",
+    "access_log": "",
+    "metrics": "",
+    "source_url": "",
+    "source_commit": "",
 }
 
 
@@ -124,6 +130,8 @@ def test_sizes(text: str, size: int) -> None:
         ("MAX_EVENTS", "100001"),
         ("MAX_CONNECTIONS", "many"),
         ("MODE", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("ACCESS_LOG", "yes"),
     ],
 )
 def test_wrong_value(variable: str, value: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kpiggybank.settings import SETTINGS, Setting
+from kpiggybank.settings import SETTINGS
 from kpiggybank.stores import NAMES
+from kpiggybank.values import Setting
 from kpiggybank.web.wsapi import WsApi
 
 ROOT = Path(__file__).parent.parent

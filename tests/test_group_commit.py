@@ -185,6 +185,7 @@ def test_groups_are_bounded(disk: Disk, clock: Clock) -> None:
     for _ in range(4):
         disk.finish()
     assert disk.groups == [["aa", "b", "c"], ["d"], ["much too heavy"], ["e"]]
+    assert (sum(commits.sizes.counts), commits.sizes.total) == (4, 6)
 
 
 def test_cancelled_before_its_write(commits: GroupCommit[str], disk: Disk, clock: Clock) -> None:

@@ -23,37 +23,37 @@ ALLOWED = {
     "sample": set[str](),
     "shield": set[str](),
     "mint": set[str](),
-    "settings": set[str](),
-    "tokens": {"settings"},
+    "settings": {"values"},
+    "tokens": {"values"},
     "words": set[str](),
     "config": {"settings"},
     "logs": set[str](),
+    "about": set[str](),
     "files": set[str](),
+    "metrics": {"about", "bank", "events", "interfaces", "tally"},
     "heap": set[str](),
-    "interfaces": {"events"},
+    "tally": set[str](),
+    "interfaces": {"events", "tally"},
     "notify": {"interfaces"},
     "pieces": {"events", "where"},
     "feed": {"pieces", "interfaces", "events", "shield"},
     "follower": {"feed", "pieces", "interfaces", "where"},
-    "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "where"},
-    "stores": {"stores", "interfaces", "events", "mint", "outgoing", "sample", "shield", "words"},
-    "web": {"web", "bank", "pieces", "events", "interfaces", "parsing", "tokens", "where", "words"},
+    "bank": {"feed", "follower", "interfaces", "events", "mint", "shield", "tally", "where"},
+    "stores": {
+        *("stores", "interfaces", "events", "mint", "outgoing", "sample", "shield", "tally"),
+        "words",
+    },
+    "web": {
+        *("about", "web", "bank", "pieces", "events", "interfaces", "parsing", "tally", "tokens"),
+        *("where", "words"),
+    },
     "check": {"stores", "interfaces"},
     "backup": {"stores", "interfaces"},
-    "service": {
-        "web",
-        "stores",
-        "bank",
-        "feed",
-        "config",
-        "events",
-        "files",
-        "settings",
-        "tokens",
-        "interfaces",
-        "notify",
-        "logs",
-        "heap",
+    "values": set[str](),
+    "service": {"web", "stores", "bank", "feed", "interfaces", "notify", "values", "tokens"},
+    "plugin": {
+        *("web", "stores", "bank", "config", "events", "files", "settings", "values", "tokens"),
+        *("interfaces", "notify", "logs", "about", "metrics", "heap", "service"),
     },
     # The parts of the client are nobody else's business.
     "client": {
@@ -110,10 +110,11 @@ def test_adapters_do_not_know_each_other() -> None:
 @pytest.mark.parametrize(
     ("name", "homes"),
     [
-        ("twisted.internet.reactor", {"service", "client"}),
+        ("twisted.internet.reactor", {"plugin", "client"}),
         ("treq", {"client"}),
         ("klein", {"web"}),
         ("apsw", {"stores"}),
+        ("prometheus_client", {"metrics"}),
     ],
 )
 def test_what_has_one_home(name: str, homes: set[str]) -> None:
@@ -130,7 +131,7 @@ def test_only_two_places_read_the_environment() -> None:
     """The environment is read in one place, and handed on as settings."""
     readers = {part(module) for module in MODULES if "environ[" in module.read_text()}
     assert readers <= {"config"}
-    assert {part(m) for m in MODULES if "os.environ" in m.read_text()} == {"service"}
+    assert {part(m) for m in MODULES if "os.environ" in m.read_text()} == {"plugin"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -293,3 +293,22 @@ async def test_destroy(path: Path) -> None:
     await store.close()
     await IDisposable(store).destroy()
     assert list(path.parent.iterdir()) == []
+
+
+@ensureDeferred
+async def test_space(path: Path) -> None:
+    """The room on the disk is that of the file with its log; a file that is gone has none."""
+    store = SQLiteStore(reactor, str(path))
+    await store.open()
+    before = await store.space()
+    assert before.used >= path.stat().st_size > 0
+    disk = os.statvfs(path)
+    assert 0 < before.free <= disk.f_blocks * disk.f_frsize
+    await store.append([event("a", text="x" * 100_000)])
+    assert (await store.space()).used >= before.used + 100_000
+    assert (sum(store.group_sizes().counts), store.group_sizes().total) == (1, 1)
+    path.rename(path.with_suffix(".away"))
+    with pytest.raises(StoreUnavailable, match="cannot be looked at"):
+        await store.space()
+    path.with_suffix(".away").rename(path)
+    await store.close()

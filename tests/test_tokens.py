@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kpiggybank.service import Options
-from kpiggybank.settings import ConfigError
+from kpiggybank.plugin import Options
 from kpiggybank.tokens import MAX_FILE_BYTES, TokenSource, TokenSources
+from kpiggybank.values import ConfigError
 
 
 def digests(*tokens: str) -> tuple[bytes, ...]:

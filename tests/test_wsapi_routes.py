@@ -25,7 +25,7 @@ def test_heartbeat_asks_the_store() -> None:
     store = StagedStore()
     door = Door(store)
     answer = door.request("GET", "/__heartbeat__")
-    assert (answer.status, answer.value) == (200, {"ok": True})
+    assert (answer.status, answer.value["ok"]) == (200, True)
     store.error = StoreUnavailable("the disk has failed")
     answer = door.request("GET", "/__heartbeat__")
     assert (answer.status, answer.value["error"]) == (503, "unavailable")
@@ -151,7 +151,8 @@ def test_head_equals_get(path: str) -> None:
         for method in (b"GET", b"HEAD")
     ]
     get, head = (
-        {line for line in head.split(b"\r\n") if not line.startswith(b"Date:")} for head in heads
+        {line for line in head.split(b"\r\n") if not line.startswith((b"Date:", b"X-Request-Id:"))}
+        for head in heads
     )
     assert get == head
     assert any(line.startswith(b"Content-Length:") for line in head)

@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from kpiggybank.tally import SIZES, Histogram
+
 Item = TypeVar("Item")
 
 
@@ -29,11 +31,15 @@ class GroupCommit(Generic[Item]):
             failure of that item alone. If the write itself fails, each item of the group does.
         clock: tells when a turn ends.
         weigh: the weight of an item. A group weighs 1 at the most, unless it is a single item.
+
+    Attributes:
+        sizes: how many items the groups had.
     """
 
     _write: Callable[[Sequence[Item]], Deferred[Sequence[Failure | None]]]
     _clock: IReactorTime
     _weigh: Callable[[Item], float] = _weightless
+    sizes: Histogram = attrs.field(factory=lambda: Histogram(SIZES), init=False)
     #: The items in their order, each with who waits for its outcome.
     _waiting: dict[Deferred[None], Item] = attrs.field(factory=dict)
     _busy: bool = False  # a write is under way, or begins at the end of this turn
@@ -72,6 +78,8 @@ class GroupCommit(Generic[Item]):
             group.append(item)
         for waiter in waiters:
             del self._waiting[waiter]
+        if group:
+            self.sizes.add(len(group))
         written = self._write(group) if group else succeed([])
         written.addErrback(lambda failure: [failure] * len(group))
         written.addCallback(self._tell, waiters)

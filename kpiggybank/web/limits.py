@@ -5,16 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
-from zope.interface import provider
 
 from kpiggybank.web.answers import (
     COMMON_HEAD,
@@ -22,8 +19,9 @@ from kpiggybank.web.answers import (
     RETRY_AFTER_SECONDS,
     error_body,
 )
-from kpiggybank.web.bounds import BODY, HEAD, IDLE, WORK, is_counted
+from kpiggybank.web.bounds import BODY, HEAD, IDLE, WORK
 from kpiggybank.web.patience import Patience
+from kpiggybank.web.request import BankRequest
 
 #: Connections beyond the limit that are told so; more than that are cut without a word.
 SPARE_CONNECTIONS = 100
@@ -32,116 +30,6 @@ LINGER_SECONDS = 5
 
 #: How long the first request of a connection is waited for, when all are to be closed.
 FIRST_REQUEST_SECONDS = 1.0
-
-
-@provider(INonQueuedRequestFactory)
-class BankRequest(Request):
-    """A request whose body is counted while it arrives and kept in memory, never in a file."""
-
-    channel: Any  # a `Connection`, and None when the client has gone
-    content: Any
-    _work: Any = None  # where it is counted, if it is
-    _held = 0  # bytes that are counted
-
-    def gotLength(self, length: int | None) -> None:
-        """Refuse a declared excess before it is read."""
-        self.content = BytesIO()
-        site = self.channel.site
-        if length is not None and length > site.limits.body_bytes:
-            self._refuse_body()
-        elif length != 0 and site.work.full:
-            self.refuse_work()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Keep a piece of the body where there is room for it."""
-        site = self.channel.site
-        if self.content.tell() + len(data) > site.limits.body_bytes:
-            self._refuse_body()
-        elif site.work.hold(len(data)):
-            self._held += len(data)
-            self.content.write(data)
-        else:
-            self.refuse_work()
-
-    def _refuse_body(self) -> None:
-        # Otherwise the channel would ask for the body that is just refused.
-        self.requestHeaders.removeHeader(b"Expect")
-        limit = self.channel.site.limits.body_bytes
-        self.channel.refuse(413, "too_large", f"a body may have {limit} bytes")
-
-    def refuse_work(self) -> None:
-        """Turn the request away, as there are too many of them."""
-        self.requestHeaders.removeHeader(b"Expect")
-        self.channel.refuse(503, "unavailable", "too many requests are in work")
-
-    def release(self) -> None:
-        """Be in work no more, and keep no body."""
-        if self._held:
-            self.channel.site.work.bytes -= self._held
-            self._held = 0
-        if self._work is not None:
-            self._work.requests -= 1
-            self._work = None
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Be in work no more: the client has gone."""
-        self.release()
-        super().connectionLost(reason)
-
-    def process(self) -> None:
-        """Answer the request, unless its method or path are not even text."""
-        try:
-            self.method.decode("ascii")
-            path = unquote_to_bytes(self.path).decode()
-        except UnicodeDecodeError:
-            self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
-            return
-        if "\0" in path:
-            self.channel.refuse(400, "bad_request", "there is a NUL in the path")
-            return
-        self._process()
-
-    def _process(self) -> None:
-        # What twisted.web does, but it looks for the resource, and writes the date each time.
-        self.site = site = self.channel.site
-        if is_counted(self.path):
-            if site.work.full:
-                self.refuse_work()
-                return
-            self._work = site.work
-            site.work.requests += 1
-        self.setHeader(b"Date", site.date)
-        if (self.method, self.path) == (b"OPTIONS", b"*"):
-            self._handleStar()
-            return
-        self.prepath, self.postpath = [], [*map(unquote_to_bytes, self.path[1:].split(b"/"))]
-        try:
-            self.render(site.resource)
-        except Exception:
-            self.processingFailed(Failure())
-
-    def answer(self, body: bytes | None) -> None:
-        """End the answer: with this body, to the length of which its head is set, or as it is.
-
-        Nothing happens where the client has gone.
-        """
-        if self.channel is None:
-            return
-        if body is not None:
-            # All in one piece, and without the many ways of `write`, of which none is needed. It is
-            # sent at the end of the turn: the answers to a group of appends follow each other there
-            # so closely that a reader of many need not be woken for each of them.
-            self.startedWriting = 1
-            head = [b"%b %d %b" % (self.clientproto, self.code, self.code_message)]
-            for name, values in self.responseHeaders.getAllRawHeaders():
-                head += [b"%b: %b" % (name, value) for value in values]
-            tail = b"" if self.method == b"HEAD" else body
-            self.channel.write(b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), COMMON_HEAD, tail))
-        self.finish()
-
-    def getRequestHostname(self) -> bytes:
-        """A fixed name: no route depends on it, and a client's may be anything."""
-        return b"localhost"
 
 
 class Connection(Patience, HTTPChannel):
@@ -204,10 +92,11 @@ class Connection(Patience, HTTPChannel):
         self._refused = True
         body = error_body(error, reason)
         later = b"Retry-After: %d\r\n" % RETRY_AFTER_SECONDS if status == 503 else b""
+        id = self.site.journal.refused(*self._asked(), status, len(body))
         self.transport.write(
-            b"HTTP/1.1 %d %b\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"%bConnection: close\r\n\r\n%b"
-            % (status, HTTPStatus(status).phrase.encode(), COMMON_HEAD, len(body), later, body)
+            b"HTTP/1.1 %d %b\r\n%bX-Request-Id: %b\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n%bConnection: close\r\n\r\n%b"
+            % (status, HTTPStatus(status).phrase.encode(), COMMON_HEAD, id, len(body), later, body)
         )
         for request in self.requests:
             request.release()
@@ -218,6 +107,17 @@ class Connection(Patience, HTTPChannel):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
+
+    def _asked(self) -> tuple[bytes, bytes]:
+        """The method and the path of the request that is refused, as far as they have arrived."""
+        if not self.requests:
+            return b"", b""
+        request = self.requests[-1]
+        request.began = 0.0
+        if request.path is not None:
+            return request.method, request.path
+        # They are not there where the first line is none.
+        return getattr(self, "_command", b""), getattr(self, "_path", b"").partition(b"?")[0]
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # The one place where twisted.web refuses what it cannot parse; its own answer has no body.

@@ -12,6 +12,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
+from kpiggybank.web.journal import OTHER
+
 
 class Routes(KleinResource):
     """Finds a route in a table, where its path was spelled as it is written, and answers.
@@ -19,6 +21,7 @@ class Routes(KleinResource):
     Klein has werkzeug match every request anew, and makes so much of each answer that both together
     cost more than to take an event. The table is made of the app's own rules; whatever is not in
     it, other spellings of a route as well as what is none, is left to Klein, which does the same.
+    Each request is told its route, as it is written, for the journal.
 
     Args:
         app: the routes; they must be complete, and be answered with bytes or None.
@@ -32,17 +35,21 @@ class Routes(KleinResource):
         self._execute = app.execute_endpoint
         self._failed = failed
         self._endpoints = {
-            (method.encode(), rule.rule.encode()): rule.endpoint
+            (method.encode(), rule.rule.encode()): (rule.endpoint, rule.rule)
             for rule in app.url_map.iter_rules()
             for method in rule.methods or ()
             if not rule.arguments
         }
+        self._names = {path: name for (_, path), (_, name) in self._endpoints.items()}
 
     def render(self, request: Any) -> Any:
         """Answer a `BankRequest`, now or later."""
-        endpoint = self._endpoints.get((request.method, request.path))
-        if endpoint is None:
+        found = self._endpoints.get((request.method, request.path))
+        if found is None:
+            path = b"/" + b"/".join(request.postpath).rstrip(b"/")
+            request.route = self._names.get(path, OTHER)
             return super().render(request)
+        endpoint, request.route = found
         result = maybeDeferred(self._execute, endpoint, request)
         request.notifyFinish().addErrback(lambda gone: result.cancel())
         result.addErrback(self._answer_failure, request)

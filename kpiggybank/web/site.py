@@ -12,7 +12,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from kpiggybank.web.bounds import LIMITS, Limits, Work
-from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, BankRequest, Connection
+from kpiggybank.web.journal import Journal
+from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, Connection
+from kpiggybank.web.request import BankRequest
 
 
 class BankSite(Site):
@@ -22,6 +24,7 @@ class BankSite(Site):
         resource: answers all requests; a leaf.
         reactor: for the time limits of connections.
         limits: what clients may cost.
+        journal: where its requests are noted.
 
     Attributes:
         limits: the same.
@@ -31,12 +34,19 @@ class BankSite(Site):
     # HTTP/1.1 only: the default would wrap each connection in a choice of versions.
     protocol: Any = Connection
 
-    def __init__(self, resource: IResource, reactor: Any, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: Any,
+        limits: Limits = LIMITS,
+        journal: Journal | None = None,
+    ) -> None:
         super().__init__(
             resource, requestFactory=BankRequest, parsePOSTFormSubmission=False, reactor=reactor
         )
         self.limits = limits
         self.work = Work(limits)
+        self.journal = Journal() if journal is None else journal
         self.connections: set[Connection] = set()
         self.draining = False
         self._empty: Deferred[None] | None = None
@@ -52,7 +62,8 @@ class BankSite(Site):
         return self._date
 
     def log(self, request: Request) -> None:
-        """Keep no access log."""
+        """Note that a request was answered."""
+        self.journal.ended(request)
 
     def connection_lost(self, connection: Connection) -> None:
         """Forget a connection."""

@@ -20,14 +20,22 @@ from twisted.web.server import Request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from kpiggybank.about import About, about
 from kpiggybank.bank import NOW, Bank
 from kpiggybank.events import Deposit, EventLimits
 from kpiggybank.interfaces import InvalidCursor, StoreDamaged
 from kpiggybank.parsing import from_form, from_json, from_lines
-from kpiggybank.web.answers import Overloaded, UnsupportedMediaType, answer, answer_failure
+from kpiggybank.web.answers import (
+    RETRY_AFTER_SECONDS,
+    Overloaded,
+    UnsupportedMediaType,
+    answer,
+    answer_failure,
+)
 from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.compression import gunzip
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
+from kpiggybank.web.health import examine
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
 from kpiggybank.web.routes import Routes
@@ -59,12 +67,14 @@ class WsApi:
         clock: for the patience with slow readers.
         stall_seconds: that patience.
         limits: what clients may cost.
+        about: what runs here.
     """
 
     _bank: Bank
     _clock: IReactorTime
     _stall_seconds: float
     _limits: Limits = LIMITS
+    _about: About = attrs.field(factory=about)
 
     _log = Logger()
     app = Klein()
@@ -209,9 +219,24 @@ class WsApi:
 
     @app.route("/__heartbeat__", methods=["GET"])
     async def heartbeat(self, request: Request) -> bytes:
-        """Whether the store works, after a round trip to it."""
-        await self._bank.last()
+        """Whether the store works, after a round trip to it, and what else there is to know."""
+        checks, failures = await examine(self._bank, self._clock)
+        if not failures:
+            return answer(request, _encode({"ok": True, "checks": checks}))
+        failed = {"ok": False, "error": "unavailable", "reason": "; ".join(failures)}
+        request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER_SECONDS)
+        return answer(request, _encode({**failed, "checks": checks}), 503)
+
+    @app.route("/__lbheartbeat__", methods=["GET"])
+    def process_heartbeat(self, request: Request) -> bytes:
+        """Whether the process answers."""
         return answer(request, b'{"ok":true}')
+
+    @app.route("/__version__", methods=["GET"])
+    def version(self, request: Request) -> bytes:
+        """What runs here."""
+        known = attrs.asdict(self._about, filter=lambda attribute, value: value != "")
+        return answer(request, _encode(known))
 
     @app.handle_errors(Exception)
     def failed(self, request: Any, failure: Failure) -> Any:
@@ -220,6 +245,7 @@ class WsApi:
             return answer_failure(request, failure)
         # The outlet has aborted the connection; finishing the answer would make it look complete.
         if failure.check(Stalled):
+            request.site.journal.stalled[request.route] += 1
             self._log.info("an answer was cut: {reason}", reason=failure.getErrorMessage())
         elif failure.check(StoreDamaged):
             self._log.warn("an answer was cut: {reason}", reason=one_line(str(failure.value)))

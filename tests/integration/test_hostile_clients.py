@@ -28,7 +28,10 @@ SLOW_CLIENTS = 500
 ROUNDS = 7
 REQUESTS = 100
 
-HEAD = f"POST {EVENTS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\nConnection: close\r\n%s\r\n\r\n"
+HEAD = (
+    f"POST {EVENTS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\n"
+    "Connection: close\r\n%s\r\n\r\n"
+)
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 GZIP = "\r\nContent-Encoding: gzip"

@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 KPIggyBank = ServiceMaker(  # Twisted gives it no types
     "KPIggyBank",
-    "kpiggybank.service",
+    "kpiggybank.plugin",
     "Keeps KPI events: post them, query them, follow them live.",
     "kpiggybank",
 )

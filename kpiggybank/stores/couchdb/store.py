@@ -19,6 +19,7 @@ from kpiggybank.interfaces import (
     IChangeNotifier,
     IDisposable,
     IEventBank,
+    IWritesInGroups,
     StoreUnavailable,
 )
 from kpiggybank.mint import Mint
@@ -29,6 +30,7 @@ from kpiggybank.stores.couchdb.server import Refused, Server
 from kpiggybank.stores.couchdb.setup import prepare
 from kpiggybank.stores.couchdb.writing import Append, write
 from kpiggybank.stores.group_commit import GroupCommit
+from kpiggybank.tally import Histogram
 
 #: Reads under way at once; further ones wait for their turn.
 READS_AT_ONCE = 32
@@ -46,7 +48,7 @@ def _nobody() -> None:
     """Stands for a bell that nobody hears."""
 
 
-@implementer(IEventBank, IChangeNotifier, IDisposable)
+@implementer(IEventBank, IChangeNotifier, IWritesInGroups, IDisposable)
 @attrs.define(eq=False)
 class CouchDBStore:
     """Keeps events in one database of a CouchDB 3, on one node or many.
@@ -83,6 +85,10 @@ class CouchDBStore:
     def describe(self) -> str:
         """The kind of store and the database's URL."""
         return f"couchdb, {self._server.url}"
+
+    def group_sizes(self) -> Histogram:
+        """See `IWritesInGroups.group_sizes`."""
+        return self._appends.sizes
 
     def notify(self, ring: Callable[[], None]) -> None:
         """See `IChangeNotifier.notify`."""

@@ -21,8 +21,11 @@ from kpiggybank.interfaces import (
     IBreakable,
     IDisposable,
     IEventBank,
+    IHasDisk,
     IRangeCopier,
     IRemembersIds,
+    IWritesInGroups,
+    Space,
     StoreBroken,
     StoreDamaged,
     StoreError,
@@ -32,7 +35,9 @@ from kpiggybank.stores.group_commit import GroupCommit
 from kpiggybank.stores.sqlite.file import Append, DatabaseFile, Written
 from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.recent import Recent
+from kpiggybank.stores.sqlite.space import space_of
 from kpiggybank.stores.sqlite.workers import Workers
+from kpiggybank.tally import Histogram
 
 #: How many reads go on at a time, each in a thread and with a connection of its own.
 READERS = 3
@@ -63,7 +68,9 @@ def _nobody_asked(error: StoreError) -> None:
     """Stands for who wants to know that the store is broken."""
 
 
-@implementer(IEventBank, IRangeCopier, IRemembersIds, IBreakable, IDisposable)
+@implementer(
+    IEventBank, IRangeCopier, IRemembersIds, IHasDisk, IWritesInGroups, IBreakable, IDisposable
+)
 @attrs.define(eq=False)
 class SQLiteStore:
     """Keeps events in a SQLite file, through one thread that writes and a few that read.
@@ -236,6 +243,14 @@ class SQLiteStore:
     def greatest_minted(self, below: str) -> Deferred[str | None]:
         """See `IRemembersIds.greatest_minted`."""
         return self._in_reader(lambda file: file.greatest_minted(below))
+
+    def space(self) -> Deferred[Space]:
+        """See `IHasDisk.space`."""
+        return self._in_reader(lambda file: space_of(self._path))
+
+    def group_sizes(self) -> Histogram:
+        """See `IWritesInGroups.group_sizes`."""
+        return self._appends.sizes
 
     @property
     def _usable(self) -> bool:

@@ -1,0 +1,152 @@
+"""What a request may cost, and how it is answered."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.python.failure import Failure
+from twisted.web.iweb import INonQueuedRequestFactory
+from twisted.web.server import Request
+from zope.interface import provider
+
+from kpiggybank.web.answers import (
+    COMMON_HEAD,
+)
+from kpiggybank.web.bounds import is_counted
+from kpiggybank.web.journal import CUT, GONE, OTHER
+
+
+@provider(INonQueuedRequestFactory)
+class BankRequest(Request):
+    """A request whose body is counted while it arrives and kept in memory, never in a file.
+
+    Attributes:
+        began: when it had arrived as a whole; 0 before that, and for one that is in the journal.
+        route: the route that answers it, as it is written in the table of routes.
+        id: its name in the log, which the answer carries.
+    """
+
+    began = 0.0
+    route = OTHER
+    id = b""
+    channel: Any  # a `Connection`, and None when the client has gone
+    content: Any
+    _work: Any = None  # where it is counted, if it is
+    _held = 0  # bytes that are counted
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a declared excess before it is read."""
+        self.content = BytesIO()
+        site = self.channel.site
+        if length is not None and length > site.limits.body_bytes:
+            self._refuse_body()
+        elif length != 0 and site.work.full:
+            self.refuse_work()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a piece of the body where there is room for it."""
+        site = self.channel.site
+        if self.content.tell() + len(data) > site.limits.body_bytes:
+            self._refuse_body()
+        elif site.work.hold(len(data)):
+            self._held += len(data)
+            self.content.write(data)
+        else:
+            self.refuse_work()
+
+    def _refuse_body(self) -> None:
+        # Otherwise the channel would ask for the body that is just refused.
+        self.requestHeaders.removeHeader(b"Expect")
+        limit = self.channel.site.limits.body_bytes
+        self.channel.refuse(413, "too_large", f"a body may have {limit} bytes")
+
+    def refuse_work(self) -> None:
+        """Turn the request away, as there are too many of them."""
+        self.requestHeaders.removeHeader(b"Expect")
+        self.channel.refuse(503, "unavailable", "too many requests are in work")
+
+    def release(self) -> None:
+        """Be in work no more, and keep no body."""
+        if self._held:
+            self.channel.site.work.bytes -= self._held
+            self._held = 0
+        if self._work is not None:
+            self._work.requests -= 1
+            self._work = None
+
+    def process(self) -> None:
+        """Answer the request, unless its method or path are not even text."""
+        journal = self.channel.site.journal
+        self.began = journal.clock()
+        self.id = journal.id_for(self.requestHeaders.getRawHeaders(b"x-request-id"))
+        try:
+            self.method.decode("ascii")
+            path = unquote_to_bytes(self.path).decode()
+        except UnicodeDecodeError:
+            self.channel.refuse(400, "bad_request", "the method or the path is not UTF-8")
+            return
+        if "\0" in path:
+            self.channel.refuse(400, "bad_request", "there is a NUL in the path")
+            return
+        self._process()
+
+    def _process(self) -> None:
+        # What twisted.web does, but it looks for the resource, and writes the date each time.
+        self.site = site = self.channel.site
+        if is_counted(self.path):
+            if site.work.full:
+                self.refuse_work()
+                return
+            self._work = site.work
+            site.work.requests += 1
+        self.setHeader(b"Date", site.date)
+        if (self.method, self.path) == (b"OPTIONS", b"*"):
+            self._handleStar()
+            return
+        self.prepath, self.postpath = [], [*map(unquote_to_bytes, self.path[1:].split(b"/"))]
+        try:
+            self.render(site.resource)
+        except Exception:
+            self.processingFailed(Failure())
+
+    def answer(self, body: bytes | None) -> None:
+        """End the answer: with this body, to the length of which its head is set, or as it is.
+
+        Nothing happens where the client has gone.
+        """
+        if self.channel is None:
+            return
+        if body is not None:
+            # All in one piece, and without the many ways of `write`, of which none is needed. It is
+            # sent at the end of the turn: the answers to a group of appends follow each other there
+            # so closely that a reader of many need not be woken for each of them.
+            self.startedWriting = 1
+            head = [
+                b"%b %d %b" % (self.clientproto, self.code, self.code_message),
+                b"X-Request-Id: %b" % self.id,
+            ]
+            for name, values in self.responseHeaders.getAllRawHeaders():
+                head += [b"%b: %b" % (name, value) for value in values]
+            tail = b"" if self.method == b"HEAD" else body
+            self.sentLength = len(tail)
+            self.channel.write(b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), COMMON_HEAD, tail))
+        self.finish()
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of an answer; its head has the request's id."""
+        if not self.startedWriting:
+            self.setHeader(b"X-Request-Id", self.id)
+        super().write(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Be in work no more, and note that nobody waits for the rest of the answer."""
+        self.release()
+        if self.began and not self.finished:
+            self.channel.site.journal.ended(self, CUT if self.startedWriting else GONE)
+        super().connectionLost(reason)
+
+    def getRequestHostname(self) -> bytes:
+        """A fixed name: no route depends on it, and a client's may be anything."""
+        return b"localhost"
