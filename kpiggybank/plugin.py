@@ -93,14 +93,17 @@ def makeService(options: Options) -> BankService:
     bank = Bank(store, reactor)
     limits = _limits(config)
     what = about(config.source_url, config.source_commit)
-    api = WsApi(bank, reactor, config.stall_timeout, limits, what)
-    site = BankSite(Guarded(access, api.resource), reactor, limits, Journal(config.logs_access))
+    journal = Journal(config.logs_access)
+    figures = FiguresApi(
+        Metrics(bank, journal, lambda: len(site.connections), what, reactor).render, CONTENT_TYPE
+    )
+    # On the main site they are for those who have a token, not for everybody.
+    api = WsApi(bank, reactor, config.stall_timeout, limits, what, figures if tokens else None)
+    site = BankSite(Guarded(access, api.resource), reactor, limits, journal)
     metrics = None
     if config.metrics:
-        figures = Metrics(bank, site.journal, lambda: len(site.connections), what, reactor)
-        door = FiguresApi(figures.render, CONTENT_TYPE)
-        metrics_site = BankSite(door.resource, reactor)
-        metrics = metrics_site, _endpoint(reactor, "METRICS", config.metrics)
+        endpoint_for_metrics = _endpoint(reactor, "METRICS", config.metrics)
+        metrics = BankSite(figures.resource, reactor), endpoint_for_metrics
     quiet, as_json = config.mode == "prod", config.log_format == "json"
     runner = options.parent if quiet or as_json else None
     observer = None if runner is None else logs.observer(runner, quiet=quiet, as_json=as_json)

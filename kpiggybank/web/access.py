@@ -28,7 +28,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(?::[0-9]*)?")
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 _READING = frozenset((b"GET", b"HEAD"))
 _SENT = b"Content-Type, Authorization, Idempotency-Key, Content-Encoding"
-_TOLD = b"Link, KPIggyBank-Cursor, Retry-After"
+_TOLD = b"Link, KPIggyBank-Cursor, Retry-After, X-Request-Id"
 
 
 def _spellings(*paths: str) -> frozenset[bytes]:

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.datastructures import MIMEAccept
+from werkzeug.exceptions import NotFound
 from werkzeug.http import parse_accept_header
 
 from kpiggybank.about import About, about
@@ -34,6 +35,7 @@ from kpiggybank.web.answers import (
 )
 from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.compression import gunzip
+from kpiggybank.web.figures import FiguresApi
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.health import examine
 from kpiggybank.web.outlet import Outlet, Stalled
@@ -68,6 +70,7 @@ class WsApi:
         stall_seconds: that patience.
         limits: what clients may cost.
         about: what runs here.
+        figures: the metrics, where they are offered here as well.
     """
 
     _bank: Bank
@@ -75,6 +78,7 @@ class WsApi:
     _stall_seconds: float
     _limits: Limits = LIMITS
     _about: About = attrs.field(factory=about)
+    _figures: FiguresApi | None = None
 
     _log = Logger()
     app = Klein()
@@ -237,6 +241,13 @@ class WsApi:
         """What runs here."""
         known = attrs.asdict(self._about, filter=lambda attribute, value: value != "")
         return answer(request, _encode(known))
+
+    @app.route("/metrics", methods=["GET"])
+    async def metrics(self, request: Request) -> bytes:
+        """All metrics."""
+        if self._figures is None:
+            raise NotFound
+        return await self._figures.metrics(request)
 
     @app.handle_errors(Exception)
     def failed(self, request: Any, failure: Failure) -> Any:

@@ -265,3 +265,22 @@ async def test_log_is_in_lines(tmp_path: Path) -> None:
         assert re.match(r"\d{4}-\d\d-\d\dT\S+ \[\S+\] ", line), line
         assert line.isprintable(), line
     assert daemon.err == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_metrics_for_a_read_token(tmp_path: Path) -> None:
+    """Where there are tokens, one that may read gets the metrics; elsewhere nobody does."""
+    environ = MEMORY | {"WRITE_TOKEN": "w", "READ_TOKEN": "r"}
+    async with Daemon(tmp_path, environ=environ) as daemon:
+
+        async def metrics(*lines: bytes) -> Answer:
+            head = b"\r\n".join((b"GET /metrics HTTP/1.1", b"Host: 127.0.0.1", *lines))
+            return await ask(daemon.port, head + b"\r\nConnection: close\r\n\r\n")
+
+        answer = await metrics(b"Authorization: Bearer r")
+        assert answer.status == 200
+        assert b"kpiggybank_store_events 0.0" in answer.body
+        assert (await metrics(b"Authorization: Bearer w")).status == 401
+        assert (await metrics()).status == 401
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        assert (await metrics()).status == 404
