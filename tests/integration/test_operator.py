@@ -87,7 +87,7 @@ async def test_log_in_json(runner: tuple[str, ...], tmp_path: Path) -> None:
     environ = SQLITE | {"LOG_FORMAT": "json"}
     async with Daemon(tmp_path, environ=environ, runner=runner) as daemon:
         wire = await connect(daemon.port)
-        wire.send(f"GET {EVENTS}/stream?token=secret HTTP/1.1\r\nHost: x\r\n".encode())
+        wire.send(f"GET {EVENTS}/stream?token=secret HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode())
         wire.send(b"X-Request-Id: my-stream.1\r\n\r\n")
         await wire.heard(b"\r\n\r\n")
         assert b"X-Request-Id: my-stream.1\r\n" in wire.received
