@@ -29,7 +29,7 @@ from kpiggybank.settings import SETTINGS
 from kpiggybank.stores import open_store
 from kpiggybank.tokens import TokenSource, TokenSources
 from kpiggybank.values import ConfigError, Setting
-from kpiggybank.web.access import Access, Guarded, reaches_others
+from kpiggybank.web.access import Access, reaches_others
 from kpiggybank.web.bounds import Limits
 from kpiggybank.web.figures import FiguresApi
 from kpiggybank.web.journal import Journal
@@ -99,11 +99,12 @@ def makeService(options: Options) -> BankService:
     )
     # On the main site they are for those who have a token, not for everybody.
     api = WsApi(bank, reactor, config.stall_timeout, limits, what, figures if tokens else None)
-    site = BankSite(Guarded(access, api.resource), reactor, limits, journal)
+    site = BankSite(api.resource, reactor, limits, journal, access)
     metrics = None
     if config.metrics:
         endpoint_for_metrics = _endpoint(reactor, "METRICS", config.metrics)
-        metrics = BankSite(figures.resource, reactor), endpoint_for_metrics
+        site_of_metrics = BankSite(figures.resource, reactor, access=Access())
+        metrics = site_of_metrics, endpoint_for_metrics
     quiet, as_json = config.mode == "prod", config.log_format == "json"
     runner = options.parent if quiet or as_json else None
     observer = None if runner is None else logs.observer(runner, quiet=quiet, as_json=as_json)

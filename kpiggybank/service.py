@@ -98,7 +98,7 @@ class BankService(Service):
         await self._offer_metrics()
         port: IListeningPort = await self._endpoint.listen(self._site)
         address = port.getHost()
-        self._access.listens_at(address)
+        self._site.listens_at(address)
         if not (self._access.tokens or self._anonymous or is_local(address)):
             # Now, and not when the rest stops: nobody shall get in before that.
             await maybeDeferred(port.stopListening)
@@ -121,7 +121,9 @@ class BankService(Service):
             self._metrics_port = await endpoint.listen(site)
         except CannotListenError as error:
             raise MetricsError(f"METRICS takes a free address of this machine: {error}") from error
-        url = _url(self._metrics_port.getHost())
+        address = self._metrics_port.getHost()
+        site.listens_at(address)
+        url = _url(address)
         self._log.info("metrics are at {url}/metrics", url=url)
 
     async def _end_metrics(self) -> None:

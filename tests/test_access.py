@@ -1,4 +1,4 @@
-"""Who may do what: the tokens, the names by which a server is called, and the pages of browsers."""
+"""Who may do what: the tokens, and the names by which a server is called."""
 
 from __future__ import annotations
 
@@ -10,42 +10,18 @@ import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from kpiggybank.tokens import Tokens
 from kpiggybank.web.access import Access, is_local, is_loopback, reaches_others
 from kpiggybank.web.wsapi import WsApi
-from tests.web_client import FORM, JSON, ROOT, Answer, Door
+from tests.callers import ask, bearer, tokens
+from tests.web_client import ROOT, Door
 
-EVENT = b'{"timestamp":1}'
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 3000)
 WORLD = IPv4Address("TCP", "0.0.0.0", 3000)
-PAGE = "https://kpi.example"
-
-
-def tokens(write: str = "", read: str = "") -> Tokens:
-    """Tokens in force, each list with spaces between them."""
-
-    def digests(text: str) -> tuple[bytes, ...]:
-        return tuple(sha256(token.encode()).digest() for token in text.split())
-
-    return Tokens(digests(write), digests(read))
 
 
 def guarded(write: str = "", read: str = "") -> Door:
     """An interface that takes these tokens."""
     return Door(access=Access(tokens(write, read)))
-
-
-def ask(door: Door, method: str, path: str, **headers: str) -> Answer:
-    """Make a request, if need be with an event; the names of headers have `_` for `-`."""
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    if method == "POST":
-        fields.setdefault("Content-Type", JSON)
-    return door.request(method, path, EVENT if method == "POST" else b"", fields)
-
-
-def bearer(token: str) -> dict[str, str]:
-    """The header that shows a token."""
-    return {"Authorization": f"Bearer {token}"}
 
 
 def routes() -> Iterator[tuple[str, str]]:
@@ -145,6 +121,18 @@ class TestTokens:
     def test_spelling_of_the_scheme(self, value: str) -> None:
         """As HTTP has it: in any case, and with spaces."""
         assert ask(guarded("w"), "POST", ROOT, Authorization=value).status == 201
+
+    @pytest.mark.parametrize("length", [b"Content-Length: 8000000", b"Transfer-Encoding: chunked"])
+    def test_body_of_a_stranger(self, length: bytes) -> None:
+        """Who may not post is told so before any of the body has come, and is not asked for it."""
+        request = (
+            b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: localhost\r\n"
+            b"Authorization: Bearer r\r\nExpect: 100-continue\r\n%b\r\n\r\n"
+        )
+        head, _, body = guarded("w", "r").raw(request % length).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 ")
+        assert b"WWW-Authenticate: Bearer" in head
+        assert b"unauthorized" in body
 
     def test_route_that_is_none(self) -> None:
         """Only who may read learns what there is."""
@@ -329,135 +317,3 @@ class TestHosts:
         """An address tells whether it is for this machine only, a name does not, save one."""
         assert is_loopback(host) is loopback
         assert reaches_others(host) is others
-
-
-class TestPages:
-    """What the pages of browsers may do."""
-
-    def door(self, *origins: str, reads: bool = False, write: str = "", read: str = "") -> Door:
-        """An interface that pages of these origins may use."""
-        return Door(access=Access(tokens(write, read), origins, reads))
-
-    def preflight(self, door: Door, origin: str, method: str = "POST") -> Answer:
-        """Ask as a browser does before the request that its page wants to make."""
-        return ask(door, "OPTIONS", ROOT, Origin=origin, Access_Control_Request_Method=method)
-
-    def post_form(self, door: Door, **headers: str) -> int:
-        """The status of a form that a browser sends."""
-        return door.post(b"data=" + EVENT, FORM, **headers).status
-
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {"Origin": "https://evil.example"},
-            {"Origin": "null"},
-            {"Origin": ""},
-            {"Origin": "http://localhost:8080"},
-            {"Origin": "http://127.0.0.1:3000.evil.example"},
-            {"Sec_Fetch_Site": "cross-site"},
-            {"Sec_Fetch_Site": "same-site"},
-            {"Origin": "null", "Sec_Fetch_Site": "cross-site"},
-            {"Origin": "http://127.0.0.1:3000", "Sec_Fetch_Site": "cross-site"},
-        ],
-    )
-    def test_foreign_form(self, headers: dict[str, str]) -> None:
-        """A form from the page of a foreign origin is refused, and nothing is stored."""
-        door = self.door()
-        assert self.post_form(door, **headers) == 403
-        assert door.get("/count").body == b"0"
-
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {},
-            {"Origin": "http://127.0.0.1:3000"},
-            {"Origin": "https://127.0.0.1:3000"},
-            {"Origin": "http://127.0.0.1:3000", "Sec_Fetch_Site": "same-origin"},
-            {"Origin": "null", "Sec_Fetch_Site": "same-origin"},
-            {"Origin": "https://kpi.example", "Sec_Fetch_Site": "same-origin"},
-            {"Sec_Fetch_Site": "none"},
-        ],
-    )
-    def test_own_form(self, headers: dict[str, str]) -> None:
-        """A page of ours, perhaps behind a proxy, and what is no page at all, may post."""
-        assert self.post_form(self.door(), **headers) == 201
-
-    def test_foreign_json(self) -> None:
-        """The same goes for other bodies, should a browser ever send one."""
-        answer = ask(self.door(), "POST", ROOT, Origin="https://evil.example")
-        assert (answer.status, answer.value["error"]) == (403, "forbidden")
-        assert "CORS_ORIGINS" in answer.reason
-
-    def test_default(self) -> None:
-        """By itself no page of another origin gets leave, or an answer."""
-        door = self.door()
-        assert self.preflight(door, PAGE).status == 403
-        answer = ask(door, "GET", ROOT, Origin=PAGE)
-        assert not any(name.startswith("access-control") for name in answer.headers)
-        assert "vary" not in answer.headers
-
-    def test_leave_to_post(self) -> None:
-        """A named origin's page may post: its browser is told so, and shows it the answer."""
-        door = self.door("https://other.example", PAGE)
-        leave = self.preflight(door, PAGE)
-        assert (leave.status, leave.body) == (204, b"")
-        assert leave.headers["access-control-allow-origin"] == PAGE
-        assert leave.headers["access-control-allow-methods"] == "POST"
-        sent = leave.headers["access-control-allow-headers"].lower().split(", ")
-        wanted = {"content-type", "authorization", "idempotency-key", "content-encoding"}
-        assert wanted <= set(sent)
-        assert int(leave.headers["access-control-max-age"]) > 0
-        assert leave.headers["vary"] == "Origin"
-        assert "content-length" not in leave.headers
-        answer = ask(door, "POST", ROOT, Origin=PAGE, Sec_Fetch_Site="cross-site")
-        assert (answer.status, answer.headers["access-control-allow-origin"]) == (201, PAGE)
-        assert self.post_form(door, Origin=PAGE) == 201
-
-    def test_others_get_no_leave(self) -> None:
-        """The others get none, and each answer says that it depends on who asks."""
-        door = self.door(PAGE)
-        for origin in ("https://evil.example", f"{PAGE}.evil.example", f"{PAGE}:8443", "null"):
-            answer = self.preflight(door, origin)
-            assert answer.status == 403
-            assert "access-control-allow-origin" not in answer.headers
-            assert self.post_form(door, Origin=origin) == 403
-        assert ask(door, "GET", ROOT).headers["vary"] == "Origin"
-
-    def test_no_leave_to_read(self) -> None:
-        """Who may post may not read, unless that is told, too."""
-        answer = ask(self.door(PAGE), "GET", ROOT, Origin=PAGE)
-        assert "access-control-allow-origin" not in answer.headers
-
-    def test_leave_to_read(self) -> None:
-        """Then ranges and streams are shown to the page, with what it needs to go on."""
-        door = self.door(PAGE, reads=True)
-        leave = self.preflight(door, PAGE, "GET")
-        assert leave.headers["access-control-allow-methods"] == "GET, HEAD, POST"
-        answer = ask(door, "GET", ROOT, Origin=PAGE)
-        assert answer.headers["access-control-allow-origin"] == PAGE
-        told = answer.headers["access-control-expose-headers"].split(", ")
-        assert {"Link", "KPIggyBank-Cursor"} <= set(told)
-        stream = door.stream(Origin=PAGE)
-        assert stream.headers["access-control-allow-origin"] == PAGE
-        door.leave(stream)
-
-    def test_leave_takes_no_token(self) -> None:
-        """A browser asks for leave without one; what the page does then takes it."""
-        door = self.door(PAGE, write="w", read="r")
-        assert self.preflight(door, PAGE).status == 204
-        answer = ask(door, "POST", ROOT, Origin=PAGE)
-        assert (answer.status, answer.headers["access-control-allow-origin"]) == (401, PAGE)
-        assert ask(door, "POST", ROOT, Origin=PAGE, **bearer("w")).status == 201
-
-    def test_two_origins(self) -> None:
-        """No browser says two."""
-        request = (
-            b"POST /wsapi/interaction_data HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
-            b"Origin: https://kpi.example\r\nOrigin: https://kpi.example\r\n\r\n"
-        )
-        assert self.door(PAGE).raw(request).startswith(b"HTTP/1.1 403 ")
-
-    def test_options_of_no_page(self) -> None:
-        """OPTIONS that asks for no leave is a method that no route has."""
-        assert ask(self.door(PAGE), "OPTIONS", ROOT).status == 405
-        assert ask(self.door(PAGE), "OPTIONS", ROOT, Origin=PAGE).status == 405

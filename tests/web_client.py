@@ -22,7 +22,7 @@ from kpiggybank.events import Change, Event, EventPage, Page, Range
 from kpiggybank.feed import Feed
 from kpiggybank.interfaces import IEventBank
 from kpiggybank.stores.memory import MemoryStore
-from kpiggybank.web.access import Access, Guarded
+from kpiggybank.web.access import Access
 from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
@@ -234,12 +234,7 @@ class Door:
 
     def site(self, reactor: Any) -> BankSite:
         """The interface as it stands behind a port."""
-        resource = self._api.resource
-        return BankSite(
-            resource if self.access is None else Guarded(self.access, resource),
-            reactor,
-            self.limits,
-        )
+        return BankSite(self._api.resource, reactor, self.limits, access=self.access)
 
     def begin(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None

@@ -11,8 +11,6 @@ from typing import Any
 import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET
 
 from kpiggybank.tokens import Tokens
 from kpiggybank.web.answers import refuse
@@ -124,7 +122,8 @@ class Access:
         """The body of the answer to a request that may not be made; None where it may be.
 
         Args:
-            request: a `BankRequest`. The head of its answer is set, in part where it may be made.
+            request: a `BankRequest` whose head has arrived. The head of its answer is set, in part
+                where it may be made.
         """
         fields = request.requestHeaders.getRawHeaders
         if self._is_ours is not None:
@@ -208,27 +207,3 @@ def _is_foreign(fields: Any, origin: Collection[bytes]) -> bool:
         return False  # no browser, or none that could be told from other programs
     own = [each.lower() for each in fields(b"Host", ())]
     return [each.partition(b"://")[2].lower() for each in origin] != own
-
-
-class Guarded(Resource):
-    """A resource behind an `Access`.
-
-    Args:
-        access: decides.
-        resource: answers what may be asked; a leaf.
-    """
-
-    isLeaf = True
-
-    def __init__(self, access: Access, resource: IResource) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._check = access.check
-        self._render: Callable[[Any], Any] = resource.render
-
-    def render(self, request: Any) -> Any:
-        """Answer a `BankRequest`, now or later."""
-        body = self._check(request)
-        if body is None:
-            return self._render(request)
-        request.answer(body)
-        return NOT_DONE_YET

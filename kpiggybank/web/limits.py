@@ -20,6 +20,7 @@ from kpiggybank.web.answers import (
     error_body,
 )
 from kpiggybank.web.bounds import BODY, HEAD, IDLE, WORK
+from kpiggybank.web.formats import JSON
 from kpiggybank.web.patience import Patience
 from kpiggybank.web.request import BankRequest
 
@@ -82,7 +83,15 @@ class Connection(Patience, HTTPChannel):
         self.site.connection_lost(self)
 
     def refuse(self, status: int, error: str, reason: str) -> None:
-        """Answer now, drop whatever the client still sends, and close.
+        """Answer with an error now, drop whatever the client still sends, and close."""
+        # What the head of the answer has by now tells a browser whether its page may see it.
+        headers = self.requests[-1].responseHeaders if self.requests else Headers()
+        if status == 503:
+            headers.setRawHeaders(b"Retry-After", [b"%d" % RETRY_AFTER_SECONDS])
+        self.turn_away(status, error_body(error, reason), headers)
+
+    def turn_away(self, status: int, body: bytes, headers: Headers) -> None:
+        """Answer with this error, as JSON, and more headers; otherwise as `refuse`.
 
         Closing at once would make the client's own kernel throw the answer away when it is still
         sending. So only our half is closed, and the rest is read for a while and dropped.
@@ -90,13 +99,20 @@ class Connection(Patience, HTTPChannel):
         if self._refused:
             return
         self._refused = True
-        body = error_body(error, reason)
-        later = b"Retry-After: %d\r\n" % RETRY_AFTER_SECONDS if status == 503 else b""
         id = self.site.journal.refused(*self._asked(), status, len(body))
+        headers.setRawHeaders(b"Date", [self.site.date])
+        headers.setRawHeaders(b"X-Request-Id", [id])
+        headers.setRawHeaders(b"Content-Type", [JSON])
+        headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+        headers.setRawHeaders(b"Connection", [b"close"])
+        phrase = HTTPStatus(status).phrase.encode()
+        lines = [
+            b"%b: %b\r\n" % (name, value)
+            for name, values in headers.getAllRawHeaders()
+            for value in values
+        ]
         self.transport.write(
-            b"HTTP/1.1 %d %b\r\n%bX-Request-Id: %b\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n%bConnection: close\r\n\r\n%b"
-            % (status, HTTPStatus(status).phrase.encode(), COMMON_HEAD, id, len(body), later, body)
+            b"HTTP/1.1 %d %b\r\n%b%b\r\n%b" % (status, phrase, COMMON_HEAD, b"".join(lines), body)
         )
         for request in self.requests:
             request.release()
@@ -107,6 +123,11 @@ class Connection(Patience, HTTPChannel):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
+
+    def first_line(self) -> tuple[bytes, bytes, bytes]:
+        """The method, the path and the protocol of the request whose head has just arrived."""
+        path: bytes = self._path
+        return self._command, path.partition(b"?")[0], self._version
 
     def _asked(self) -> tuple[bytes, bytes]:
         """The method and the path of the request that is refused, as far as they have arrived."""

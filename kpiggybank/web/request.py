@@ -11,9 +11,7 @@ from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
 from zope.interface import provider
 
-from kpiggybank.web.answers import (
-    COMMON_HEAD,
-)
+from kpiggybank.web.answers import COMMON_HEAD
 from kpiggybank.web.bounds import is_counted
 from kpiggybank.web.journal import CUT, GONE, OTHER
 
@@ -35,14 +33,23 @@ class BankRequest(Request):
     content: Any
     _work: Any = None  # where it is counted, if it is
     _held = 0  # bytes that are counted
+    _denial: bytes | None = None  # the body of the answer to who may not make this request
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a declared excess before it is read."""
+        """Refuse who may not ask, and a declared excess, before any of the body is read."""
         self.content = BytesIO()
         site = self.channel.site
-        if length is not None and length > site.limits.body_bytes:
+        if site.access is not None:
+            self.method, self.path, self.clientproto = self.channel.first_line()
+            self._denial = site.access.check(self)
+        if length == 0:
+            return
+        if self._denial is not None:
+            self.requestHeaders.removeHeader(b"Expect")
+            self.channel.turn_away(self.code, self._denial, self.responseHeaders)
+        elif length is not None and length > site.limits.body_bytes:
             self._refuse_body()
-        elif length != 0 and site.work.full:
+        elif site.work.full:
             self.refuse_work()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -95,13 +102,16 @@ class BankRequest(Request):
     def _process(self) -> None:
         # What twisted.web does, but it looks for the resource, and writes the date each time.
         self.site = site = self.channel.site
+        self.setHeader(b"Date", site.date)
+        if self._denial is not None:
+            self.answer(self._denial)
+            return
         if is_counted(self.path):
             if site.work.full:
                 self.refuse_work()
                 return
             self._work = site.work
             site.work.requests += 1
-        self.setHeader(b"Date", site.date)
         if (self.method, self.path) == (b"OPTIONS", b"*"):
             self._handleStar()
             return

@@ -6,11 +6,13 @@ from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import deferLater
 from twisted.web.http import Request, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from kpiggybank.web.access import Access
 from kpiggybank.web.bounds import LIMITS, Limits, Work
 from kpiggybank.web.journal import Journal
 from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, Connection
@@ -25,9 +27,10 @@ class BankSite(Site):
         reactor: for the time limits of connections.
         limits: what clients may cost.
         journal: where its requests are noted.
+        access: decides who may make them; None lets everybody.
 
     Attributes:
-        limits: the same.
+        limits, access: the same.
         work: the requests in work.
     """
 
@@ -40,11 +43,13 @@ class BankSite(Site):
         reactor: Any,
         limits: Limits = LIMITS,
         journal: Journal | None = None,
+        access: Access | None = None,
     ) -> None:
         super().__init__(
             resource, requestFactory=BankRequest, parsePOSTFormSubmission=False, reactor=reactor
         )
         self.limits = limits
+        self.access = access
         self.work = Work(limits)
         self.journal = Journal() if journal is None else journal
         self.connections: set[Connection] = set()
@@ -60,6 +65,11 @@ class BankSite(Site):
         if second != self._second:
             self._second, self._date = second, datetimeToString(second)
         return self._date
+
+    def listens_at(self, address: IAddress) -> None:
+        """Know where it can be reached now."""
+        if self.access is not None:
+            self.access.listens_at(address)
 
     def log(self, request: Request) -> None:
         """Note that a request was answered."""

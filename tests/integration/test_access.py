@@ -206,7 +206,8 @@ async def test_tls(certificate: Path) -> None:
         wire = await connect(place)
         transport = wire.transport
         assert transport is not None
-        transport.write(b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n")
+        head = b"Host: localhost\r\n%b\r\nContent-Length: 99999999" % shown("w")
+        transport.write(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % head)
         assert (await wire.answer()).status == 413
         # Without TLS, there is nothing to be had.
         wire = await connect(int(port))

@@ -22,17 +22,11 @@ from tests.integration.daemon import (
     get,
     post,
 )
+from tests.integration.figures import METRICS, metrics_port
 
 SQLITE = {"DB_BACKEND": "sqlite"}
-METRICS = {"METRICS": "tcp:0:interface=127.0.0.1"}
 SAVE = post([{"timestamp": 1}, {"timestamp": 2}], b"Connection: close")
 RUNNERS = pytest.mark.parametrize("runner", [TWISTD, TWIST], ids=["twistd", "twist"])
-
-
-async def metrics_port(daemon: Daemon) -> int:
-    """Where the daemon says that its metrics are."""
-    said = await daemon.says(r"metrics are at http://127\.0\.0\.1:(\d+)/metrics")
-    return int(said[1])
 
 
 @pytest_twisted.ensureDeferred
@@ -58,6 +52,8 @@ async def test_metrics(tmp_path: Path) -> None:
         assert samples["process_resident_memory_bytes",] > 2**20
         assert (await ask(daemon.port, get("/metrics"))).status == 404
         assert (await ask(port, SAVE)).status == 404
+        strange = get("/metrics").replace(b"Host: 127.0.0.1", b"Host: evil.example")
+        assert (await ask(port, strange)).status == 421
         beat = await ask(daemon.port, get("/__heartbeat__"))
         assert beat.json["checks"]["disk"]["used_bytes"] > 0
         assert await daemon.terminate() == 0

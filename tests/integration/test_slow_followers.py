@@ -10,7 +10,8 @@ from typing import Any
 from pytest_twisted import ensureDeferred
 
 from tests.integration.costs import forget_peak, memory, needs_proc
-from tests.integration.daemon import Daemon
+from tests.integration.daemon import EVENTS, Daemon, ask, get
+from tests.integration.figures import METRICS, metrics_port
 from tests.integration.readers import StreamReader, following, pause, save
 from tests.integration.test_stop import assert_clean
 
@@ -79,7 +80,7 @@ async def test_followers_that_read_nothing_cost_little(tmp_path: Path) -> None:
 @ensureDeferred
 async def test_only_who_reads_nothing_is_cut_off(tmp_path: Path) -> None:
     """A slow reader stays, as does one that has nothing to read; one that was cut off resumes."""
-    environ = {"DB_BACKEND": "sqlite", "STALL_TIMEOUT": "2"}
+    environ = {"DB_BACKEND": "sqlite", "STALL_TIMEOUT": "2"} | METRICS
     posts = 4
     everything = list(range(posts * EVENTS_A_POST))
     async with Daemon(tmp_path, environ=environ) as daemon:
@@ -95,6 +96,9 @@ async def test_only_who_reads_nothing_is_cut_off(tmp_path: Path) -> None:
             slow.resume()
             await slow.took(SIP_BYTES, len(everything))
         await daemon.says("an answer was cut: its reader took nothing for 2 seconds")
+        # From its metrics, too: the one was cut, the others were not.
+        figures = (await ask(await metrics_port(daemon), get("/metrics"))).body.decode()
+        assert f'slow_readers_cut_total{{route="{EVENTS}/stream"}} 1.0' in figures
         still.resume()
         await still.ended()
         assert not still.complete
