@@ -63,19 +63,6 @@ def _outcome(failure: Failure) -> str:
 
 
 @attrs.define(eq=False)
-class Waiting:
-    """What was handed to the store and has no outcome yet, whether or not its sender waits for it.
-
-    Attributes:
-        deposits: how many there are.
-        bytes: the JSON of their events.
-    """
-
-    deposits: int = 0
-    bytes: int = 0
-
-
-@attrs.define(eq=False)
 class Bank:
     """Takes deposits, answers for ranges, and tells followers: everything but HTTP.
 
@@ -85,14 +72,13 @@ class Bank:
         mint: makes the ids of events that come without an idempotency key.
 
     Attributes:
-        waiting: the deposits on their way into the store.
-        appends: what became of the deposits.
+        appends: what became of the deposits, and which are on their way into the store, whether or
+            not their senders wait for it.
     """
 
     _store: IEventBank
     _clock: IReactorTime
     _mint: Mint = attrs.field(factory=Mint)
-    waiting: Waiting = attrs.field(factory=Waiting, init=False)
     appends: Appends = attrs.field(factory=Appends)
     _feed: Feed = attrs.field(init=False)
 
@@ -128,19 +114,12 @@ class Bank:
             # The ids of a shorter or a longer list under this key, or of a single event.
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
         events = list(map(Event, ids, deposit.timestamps, deposit.texts))
-        size = sum(map(len, deposit.texts))
-        self.waiting.deposits += 1
-        self.waiting.bytes += size
-        number = self.appends.begin()
-        written = self._store.append(events, absent).addBoth(self._answered, number, ids, size)
+        number = self.appends.begin(deposit.size)
+        written = self._store.append(events, absent).addBoth(self._answered, number, ids)
         # Followers must hear of it even when the sender has gone meanwhile.
         return shield(written)
 
-    def _answered(
-        self, result: Failure | None, number: int, ids: list[str], size: int
-    ) -> Failure | list[str]:
-        self.waiting.deposits -= 1
-        self.waiting.bytes -= size
+    def _answered(self, result: Failure | None, number: int, ids: list[str]) -> Failure | list[str]:
         if result is not None:
             self.appends.end(number, _outcome(result), len(ids))
             return result

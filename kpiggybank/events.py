@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import attrs
 import msgspec
@@ -138,6 +139,11 @@ class Deposit:
     timestamps: Sequence[Number]
     texts: Sequence[bytes]
     single: bool
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of the JSON of its events."""
+        return sum(map(len, self.texts))
 
 
 def sortable(timestamp: Number) -> Number:

@@ -47,24 +47,29 @@ class Appends:
         clock: tells the time in seconds; it must not jump.
         events: how many had which outcome.
         durations: how long appends took, whatever their outcome.
+        bytes: the JSON of those that still wait.
     """
 
     clock: Callable[[], float] = time.monotonic
     events: Counter[str] = attrs.field(factory=Counter, init=False)
     durations: Histogram = attrs.field(factory=lambda: Histogram(SECONDS), init=False)
+    bytes: int = attrs.field(default=0, init=False)
     _number: int = attrs.field(default=0, init=False)
-    #: When those began that are not answered, in this order.
-    _waiting: dict[int, float] = attrs.field(factory=dict, init=False)
+    #: When those began that are not answered, and their bytes, in this order.
+    _waiting: dict[int, tuple[float, int]] = attrs.field(factory=dict, init=False)
 
-    def begin(self) -> int:
-        """Note that an append begins; returns its number."""
+    def begin(self, size: int) -> int:
+        """Note that an append of so many bytes begins; returns its number."""
         self._number = number = self._number + 1
-        self._waiting[number] = self.clock()
+        self._waiting[number] = self.clock(), size
+        self.bytes += size
         return number
 
     def end(self, number: int, outcome: str, count: int) -> None:
         """Note what has become of an append of so many events."""
-        self.durations.add(self.clock() - self._waiting.pop(number))
+        began, size = self._waiting.pop(number)
+        self.bytes -= size
+        self.durations.add(self.clock() - began)
         self.events[outcome] += count
 
     @property
@@ -75,6 +80,6 @@ class Appends:
     @property
     def oldest(self) -> float:
         """For how many seconds the oldest of these has been waiting; 0 if there is none."""
-        for began in self._waiting.values():
+        for began, _ in self._waiting.values():
             return self.clock() - began
         return 0.0

@@ -165,11 +165,11 @@ async def test_clients_that_go(server: Server) -> None:
         client = await begin(server, post(EVENT))
         await leave(client)
         await until(lambda: server.site.work.requests == 0)
-    assert server.door.bank.waiting.deposits == 2
+    assert server.door.bank.appends.waiting == 2
     assert_turned_away(await ask(server, post(EVENT, b"Connection: close")))
     let_go(server)
     await settle()
-    assert (server.door.bank.waiting.deposits, server.door.bank.waiting.bytes) == (0, 0)
+    assert (server.door.bank.appends.waiting, server.door.bank.appends.bytes) == (0, 0)
     assert (await ask(server, COUNT)).body == b"2"
 
 
@@ -189,7 +189,7 @@ async def test_failed_deposits_are_not_counted(server: Server) -> None:
     """A deposit that fails waits no more."""
     await begin(server, post(EVENT))
     let_go(server, StoreUnavailable("gone"))
-    await until(lambda: server.door.bank.waiting.deposits == 0)
+    await until(lambda: server.door.bank.appends.waiting == 0)
 
 
 @ensureDeferred

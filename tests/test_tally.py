@@ -27,16 +27,16 @@ def test_appends() -> None:
     """The oldest of those that wait tells how long that has been."""
     clock = Clock()
     appends = Appends(clock.seconds)
-    assert (appends.waiting, appends.oldest) == (0, 0)
-    first = appends.begin()
+    assert (appends.waiting, appends.bytes, appends.oldest) == (0, 0, 0)
+    first = appends.begin(100)
     clock.advance(2)
-    second = appends.begin()
+    second = appends.begin(30)
     clock.advance(1)
-    assert (appends.waiting, appends.oldest) == (2, 3)
+    assert (appends.waiting, appends.bytes, appends.oldest) == (2, 130, 3)
     appends.end(first, "acknowledged", 5)
-    assert (appends.waiting, appends.oldest) == (1, 1)
+    assert (appends.waiting, appends.bytes, appends.oldest) == (1, 30, 1)
     appends.end(second, "full", 7)
-    assert (appends.waiting, appends.oldest) == (0, 0)
+    assert (appends.waiting, appends.bytes, appends.oldest) == (0, 0, 0)
     assert appends.events == {"acknowledged": 5, "full": 7}
     assert appends.durations.total == 4
 

@@ -96,10 +96,9 @@ class WsApi:
         key = _key(request)
         read = _reader(request)
         deposit = read(self._body(request), self._limits.events)
-        waiting, size = self._bank.waiting, sum(map(len, deposit.texts))
-        limits = self._limits
-        if waiting.deposits >= limits.requests or (
-            waiting.deposits and waiting.bytes + size > limits.request_bytes
+        appends, limits = self._bank.appends, self._limits
+        if appends.waiting >= limits.requests or (
+            appends.waiting and appends.bytes + deposit.size > limits.request_bytes
         ):
             raise Overloaded("too much is waiting to be stored")
 
