@@ -23,6 +23,7 @@ from tests.integration.daemon import (
     get,
     post,
 )
+from tests.integration.refusal import refusal_of
 
 MEMORY = {"DB_BACKEND": "memory"}
 PING = get("/wsapi/ping")
@@ -48,16 +49,7 @@ async def refusal(
     folder: Path, environ: Mapping[str, str], listener: socket.socket | None = None
 ) -> str:
     """The one line with which a daemon ends that may not start."""
-    daemon = Daemon(folder, (), MEMORY | dict(environ), listener=listener).spawn()
-    try:
-        status = await daemon.ended()
-    finally:
-        await daemon.kill()
-    assert "Traceback" not in daemon.out + daemon.err
-    assert "listens at" not in daemon.out
-    [line] = daemon.err.splitlines()
-    assert status == 1, line
-    return line
+    return await refusal_of(Daemon(folder, (), MEMORY | dict(environ), listener=listener))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 
 from tests.integration.daemon import ADOPTED, EVENTS, TWIST, TWISTD, Daemon, ask, get, post
+from tests.integration.refusal import refusal_of
 
 SQLITE = {"DB_BACKEND": "sqlite"}
 MEMORY = {"DB_BACKEND": "memory"}
@@ -26,16 +27,7 @@ async def refusal(
     runner: tuple[str, ...] = TWISTD,
 ) -> str:
     """The one line with which a daemon ends that may not start."""
-    daemon = Daemon(folder, options, environ, runner).spawn()
-    try:
-        status = await daemon.ended()
-    finally:
-        await daemon.kill()
-    assert "Traceback" not in daemon.out + daemon.err
-    assert "listens at" not in daemon.out
-    [line] = daemon.err.splitlines()
-    assert status == 1, line
-    return line
+    return await refusal_of(Daemon(folder, options, environ, runner))
 
 
 @pytest.mark.parametrize(
