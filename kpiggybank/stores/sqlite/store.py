@@ -77,7 +77,8 @@ class SQLiteStore:
 
     An append is answered after its transaction was synced to the disk (WAL, `synchronous=FULL`).
     Appends of one reactor turn, and those that arrive while the disk is busy, share a transaction.
-    The log's content goes to the database beside the commits, in a thread that reads otherwise.
+    The log's content goes to the database beside the commits, in a thread of its own that does not
+    stand back behind anybody: where it does, a busy core lets the log grow without end.
 
     The newest events are also in memory, for followers: all of them are written here. So is the
     number of events.
@@ -101,6 +102,7 @@ class SQLiteStore:
     _fault: StoreError | None = attrs.field(default=None, init=False)
     _tell_fault: Callable[[StoreError], None] = attrs.field(default=_nobody_asked, init=False)
     _writer: Workers = attrs.field(init=False)
+    _merger: Workers = attrs.field(init=False)
     _readers: Workers = attrs.field(init=False)
     _appends: GroupCommit[Append] = attrs.field(init=False)
 
@@ -108,6 +110,7 @@ class SQLiteStore:
 
     def __attrs_post_init__(self) -> None:
         self._writer = Workers(self._reactor, 1, "kpiggybank write", WRITER_NICENESS)
+        self._merger = Workers(self._reactor, 1, "kpiggybank merge", WRITER_NICENESS)
         self._readers = Workers(self._reactor, READERS, "kpiggybank read", READERS_NICENESS)
         self._appends = GroupCommit(self._write, self._reactor, _weight)
 
@@ -121,8 +124,8 @@ class SQLiteStore:
 
     async def _open(self) -> None:
         self._path = os.path.abspath(self._path)
-        self._writer.start()
-        self._readers.start()
+        for workers in (self._writer, self._merger, self._readers):
+            workers.start()
         try:
             self._file = await self._writer.do(lambda: open_file(self._path))
             self._recent, self._total = self._file.recent, self._file.total
@@ -139,6 +142,7 @@ class SQLiteStore:
             return
         self._closed = True
         await self._appends.drained()
+        await self._merger.stop()
         await self._readers.stop()
         try:
             if self._fault is None:
@@ -182,7 +186,7 @@ class SQLiteStore:
         if self._merging or not self._usable or frames - self._merged < CHECKPOINT_FRAMES:
             return
         self._merging, self._merged = True, frames
-        merged = self._in_reader(lambda file: file.checkpoint()).addCallback(self._rewind)
+        merged = self._merger.do(self._the_file.checkpoint).addCallback(self._rewind)
         merged.addErrback(self._failed).addErrback(self._not_merged).addBoth(self._end_merging)
 
     def _rewind(self, _: None) -> Deferred[None]:
@@ -274,8 +278,8 @@ class SQLiteStore:
         return self._writer.do(partial(work, self._the_file))
 
     async def _stop_threads(self) -> None:
-        await self._readers.stop()
-        await self._writer.stop()
+        for workers in (self._readers, self._merger, self._writer):
+            await workers.stop()
 
     def _delete(self) -> None:
         for suffix in ("", "-wal", "-shm"):
