@@ -35,7 +35,14 @@ def _spellings(*paths: str) -> frozenset[bytes]:
 
 
 _OPEN = _spellings(*SIGNS_OF_LIFE)
+#: The live page and its files, in which there are no events: a browser asks for them without a
+#: token, and it is the page that asks its reader for one.
+_PAGE, _FILES_OF_PAGE = b"/", b"/page/"
 _PING = _spellings("/wsapi/ping")
+
+
+def _is_page(path: bytes) -> bool:
+    return path == _PAGE or path.startswith(_FILES_OF_PAGE)
 
 
 def is_local(address: IAddress) -> bool:
@@ -136,7 +143,7 @@ class Access:
             body = self._check_page(request, fields, origin or (), reads)
             if body is not None:
                 return body
-        if self.tokens and not (reads and request.path in _OPEN):
+        if self.tokens and not (reads and (request.path in _OPEN or _is_page(request.path))):
             return self._check_token(request, fields, reads)
         return None
 
