@@ -54,7 +54,7 @@ export class Chart {
     };
     const options = {
       ...this.#size(),
-      padding: [em / 2, em / 2, 0, 0],
+      padding: [em / 2, 1.5 * em, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: { y: { range: (plot, min, max) => [0, Math.max(4, 1.1 * max)] } },

@@ -8,6 +8,7 @@ const HIDDEN =
 /** A short text for a list: cut, and with each hidden character named. */
 export function visible(text, most = 80) {
   const cut = text.length > most;
+  // Not in the middle of a character.
   const shown = cut ? text.slice(0, most).replace(/[\ud800-\udbff]$/, "") : text;
   return shown.replace(HIDDEN, (character) => `‹U+${hex(character)}›`) + (cut ? "…" : "");
 }
@@ -26,9 +27,10 @@ function escaped(json) {
 /**
  * Compact JSON, indented. It is not decoded, so every number stays as it was sent.
  *
- * What is longer than `most` characters is cut there: `whole` tells whether it was not.
+ * What is longer than `most` characters is cut there; `whole` tells whether nothing was.
  */
-export function indented(json, most = 2_000_000) {
+export function indented(event, most = 2_000_000) {
+  const json = escaped(event);
   const token = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^"{}[\],:\s]+/gy;
   const space = /\s*/y;
   const parts = [];
@@ -58,5 +60,5 @@ export function indented(json, most = 2_000_000) {
     before = word;
   }
   const text = parts.join("");
-  return { text: escaped(text.slice(0, most)), whole: at >= json.trimEnd().length && text.length <= most };
+  return { text: text.slice(0, most), whole: at >= json.length && text.length <= most };
 }
