@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IAddress
 
 from kpiggybank.tokens import Tokens
 from kpiggybank.web.answers import refuse
+from kpiggybank.web.documents import DOCUMENTS
+from kpiggybank.web.pages import PAGE
 
 #: The signs of life of which a machine may always ask.
 SIGNS_OF_LIFE = ("/__heartbeat__", "/__lbheartbeat__", "/__version__")
@@ -35,14 +37,9 @@ def _spellings(*paths: str) -> frozenset[bytes]:
 
 
 _OPEN = _spellings(*SIGNS_OF_LIFE)
-#: The live page and its files, in which there are no events: a browser asks for them without a
-#: token, and it is the page that asks its reader for one.
-_PAGE, _FILES_OF_PAGE = b"/", b"/page/"
+#: What takes no token: also the description of all that does, and the pages that ask for one.
+_WITHOUT_TOKEN = _OPEN | _spellings(*DOCUMENTS, *PAGE)
 _PING = _spellings("/wsapi/ping")
-
-
-def _is_page(path: bytes) -> bool:
-    return path == _PAGE or path.startswith(_FILES_OF_PAGE)
 
 
 def is_local(address: IAddress) -> bool:
@@ -143,7 +140,7 @@ class Access:
             body = self._check_page(request, fields, origin or (), reads)
             if body is not None:
                 return body
-        if self.tokens and not (reads and (request.path in _OPEN or _is_page(request.path))):
+        if self.tokens and not (reads and request.path in _WITHOUT_TOKEN):
             return self._check_token(request, fields, reads)
         return None
 
