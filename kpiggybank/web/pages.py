@@ -83,7 +83,7 @@ class Pages:
         document = self._documents.get(request.path)
         if document is None:
             return self._others.render(request)
-        request.route = request.path.decode()
+        request.route = "/" if request.path == b"/" else "/page/"
         if request.method in (b"GET", b"HEAD"):
             body = document.answer(request)
         else:

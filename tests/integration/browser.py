@@ -11,11 +11,10 @@ import attrs
 import pytest
 import pytest_twisted
 from playwright.sync_api import Page, sync_playwright
-from twisted.internet import reactor
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from tests.integration.daemon import ROOT
+from tests.integration.daemon import ROOT, reactor
 
 T = TypeVar("T")
 
