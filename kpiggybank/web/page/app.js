@@ -45,17 +45,26 @@ function begin() {
       say("lost", `Lost: ${visible(reason, 120)}. Trying again …`);
     },
   };
-  follow(api, conditions, signal, on).catch((error) => {
-    if (signal.aborted) return;
-    if (isAboutCondition(error)) {
-      $("filter-error").textContent = visible(error.message, 200);
-      $("where").setAttribute("aria-invalid", "true");
-      say("stopped", "Not connected: the filter is not understood");
-      return;
-    }
-    $("again").hidden = false;
-    say("stopped", error.name === "NoToken" ? "This server wants a read token" : `Not connected: ${visible(error.message, 120)}`);
-  });
+  follow(api, conditions, signal, on).catch((error) => signal.aborted || stop(error));
+}
+
+/** Go no further: the user has to do something first. */
+function stop(error) {
+  session.abort();
+  counts = null;
+  if (isAboutCondition(error)) {
+    $("filter-error").textContent = visible(error.message, 200);
+    $("where").setAttribute("aria-invalid", "true");
+    say("stopped", "Not connected: the filter is not understood");
+    return;
+  }
+  $("again").hidden = false;
+  const reason = visible(error.message, 120);
+  say("stopped", isAboutToken(error) ? "This server wants a read token" : `Not connected: ${reason}`);
+}
+
+function isAboutToken(error) {
+  return error.name === "NoToken";
 }
 
 /**
@@ -81,7 +90,11 @@ function fresh(signal) {
     feed.add(rows.reverse().map((row) => summary(row.id, row.value)));
   };
   load()
-    .catch((error) => signal.aborted || say("live", `Live, but without earlier events: ${visible(error.message, 120)}`))
+    .catch((error) => {
+      if (signal.aborted) return;
+      if (isAboutToken(error)) stop(error);
+      else say("live", `Live, but without earlier events: ${visible(error.message, 120)}`);
+    })
     .finally(() => {
       if (own !== counts) return;
       take(held);
@@ -124,7 +137,10 @@ function showNumbers() {
 function tick() {
   const own = counts;
   // What fails now is asked again later; the stream says whether the server is there.
-  own?.tick().catch(() => {}).finally(() => own === counts && requestAnimationFrame(showNumbers));
+  own
+    ?.tick()
+    .catch((error) => own === counts && isAboutToken(error) && stop(error))
+    .finally(() => own === counts && requestAnimationFrame(showNumbers));
 }
 
 $("pause").addEventListener("click", () => {

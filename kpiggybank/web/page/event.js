@@ -39,10 +39,11 @@ function lastOffset(steps) {
 export function duration(milliseconds) {
   if (typeof milliseconds !== "number" || !Number.isFinite(milliseconds)) return "";
   const size = Math.abs(milliseconds);
+  if (size >= 1e12) return `${milliseconds.toExponential(1)} ms`;
   if (size < 1000) return `${Math.round(milliseconds)} ms`;
   if (size < 59_950) return `${(milliseconds / 1000).toFixed(1)} s`;
   const seconds = Math.round(milliseconds / 1000);
-  if (size < 3_600_000) return `${Math.trunc(seconds / 60)} min ${Math.abs(seconds % 60)} s`;
+  if (size < 3_599_500) return `${Math.trunc(seconds / 60)} min ${Math.abs(seconds % 60)} s`;
   return `${(milliseconds / 3_600_000).toLocaleString(undefined, { maximumFractionDigits: 1 })} h`;
 }
 

@@ -97,5 +97,7 @@ function fill(entry, event, now) {
   took.textContent = event.took;
   const link = entry.querySelector("a");
   link.href = `#id=${encodeURIComponent(event.id)}`;
+  if (link.hash === location.hash) link.setAttribute("aria-current", "true");
+  else link.removeAttribute("aria-current");
   link.lastElementChild.textContent = ` the event of ${day} ${clock}`;
 }

@@ -75,9 +75,13 @@ function parameters(cursor, where) {
 async function withDeadline(lost, signal, open) {
   const give = () => lost.abort();
   signal.addEventListener("abort", give, { once: true });
+  lost.signal.addEventListener("abort", () => signal.removeEventListener("abort", give));
   const timer = setTimeout(give, SILENCE_MS);
   try {
     return await open(lost.signal);
+  } catch (error) {
+    give();
+    throw error;
   } finally {
     clearTimeout(timer);
   }

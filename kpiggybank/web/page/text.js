@@ -29,7 +29,7 @@ function escaped(json) {
  *
  * What is longer than `most` characters is cut there; `whole` tells whether nothing was.
  */
-export function indented(event, most = 2_000_000) {
+export function indented(event, most = 500_000) {
   const json = escaped(event);
   const token = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^"{}[\],:\s]+/gy;
   const space = /\s*/y;

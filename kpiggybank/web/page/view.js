@@ -22,7 +22,7 @@ export class View {
   close() {
     history.pushState(null, "", location.pathname + location.search);
     this.#hide();
-    if (this.#from?.isConnected) this.#from.focus();
+    this.#from?.focus();
   }
 
   #hide() {
@@ -36,8 +36,7 @@ export class View {
     const id = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")).get("id");
     this.#hide();
     if (id === null) return;
-    const active = document.activeElement;
-    this.#from = active?.getAttribute("href") === location.hash ? active : null;
+    this.#from = document.querySelector(`#feed a[href="${CSS.escape(location.hash)}"]`);
     this.#from?.setAttribute("aria-current", "true");
     this.#asked = new AbortController();
     this.#show(id, "…", "");
