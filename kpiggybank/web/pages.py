@@ -38,8 +38,8 @@ def _described(operation: Operation) -> str:
         escape, (f"{operation.method} {operation.path}", operation.summary, operation.curl)
     )
     return (
-        f'<h3 class="route"><code>{route}</code></h3><p class="what">{summary}</p>'
-        f'<pre class="try" tabindex="0">{curl}</pre>'
+        f'<details><summary><code>{route}</code> <span class="what">{summary}</span></summary>'
+        f'<pre class="try" tabindex="0">{curl}</pre></details>'
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ from playwright.sync_api import Page, sync_playwright
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from tests.integration.daemon import ROOT, reactor
+from kpiggybank.sample import SignIns
+from tests.integration.daemon import ROOT, Daemon, ask, post, reactor
 
 T = TypeVar("T")
 
@@ -23,6 +25,10 @@ AXE = ROOT / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 
 #: Where pictures of the page are left for people to look at.
 PICTURES = ROOT / "build" / "page"
+
+#: The settings of a daemon that keeps nothing.
+MEMORY = {"DB_BACKEND": "memory"}
+CLOSE = b"Connection: close"
 
 #: For every wait in a page, however busy the machine is.
 PATIENCE_MS = 30_000
@@ -157,6 +163,28 @@ class Tab:
         PICTURES.mkdir(parents=True, exist_ok=True)
         path = PICTURES / f"{name}.png"
         await self.do(lambda page: page.screenshot(path=path, full_page=True))
+
+
+async def save(port: int, events: Any, *head: bytes) -> list[str]:
+    """Post events, which must be taken; their ids."""
+    answer = await ask(port, post(events, CLOSE, *head))
+    assert answer.status == 201, answer
+    ids: list[str] = answer.json["ids"]
+    return ids
+
+
+def sign_ins(count: int) -> list[dict[str, Any]]:
+    """Events of just now, in milliseconds, each a millisecond after the one before."""
+    start = int(time.time() * 1000) - 2000
+    return [
+        {**event, "timestamp": start + number}
+        for number, event in enumerate(SignIns(7).take(count))
+    ]
+
+
+def home(daemon: Daemon) -> str:
+    """The address of the page."""
+    return f"http://127.0.0.1:{daemon.port}/"
 
 
 @pytest.fixture(scope="session")

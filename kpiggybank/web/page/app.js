@@ -120,6 +120,7 @@ function showTotal() {
   const total = counts?.total ?? null;
   put($("total"), total === null ? "–" : number.format(total));
   put($("minute"), total === null ? "–" : number.format(counts.lastMinute));
+  put($("hour"), total === null ? "–" : number.format(counts.lastHour));
 }
 
 function put(place, text) {
@@ -128,10 +129,7 @@ function put(place, text) {
 
 function showNumbers() {
   showTotal();
-  if (!counts || counts.total === null) return;
-  const minutes = counts.minutes;
-  put($("hour"), number.format(minutes.reduce((sum, [, count]) => sum + count, 0)));
-  chart.draw(minutes);
+  if (counts && counts.total !== null) chart.draw(counts.minutes);
 }
 
 function tick() {

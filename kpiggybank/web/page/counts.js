@@ -81,6 +81,11 @@ export class Counts {
     return sum;
   }
 
+  /** The last 60 minutes, this one included, which has only begun. */
+  get lastHour() {
+    return this.minutes.reduce((sum, [, count]) => sum + count, 0);
+  }
+
   /** When each of the last 60 minutes began, this one included, and how many events it has. */
   get minutes() {
     const first = bin(this.#api.now(), MINUTE) - MINUTES + 1;
