@@ -1,6 +1,6 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
-# make soak   the long form of some tests: 200 kills, 100 power cuts, a fuzz, and a mixed day
+# make soak   the long form of some tests: 200 kills, 100 power cuts, two fuzzes, and a mixed day
 # make deploy-test  as root on Debian: a machine from deploy/cloud-init.yaml, and the image's files
 # make demo   send realistic events to a running daemon
 # make bench  measure what it costs to store and to ask; bench-feed: to tell followers;
@@ -34,7 +34,7 @@ soak: export KPIGGYBANK_SOAK = 1
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -s tests/integration/test_kill.py \
 	    tests/integration/test_power_cut.py tests/integration/test_fuzz.py \
-	    tests/integration/test_mixed_day.py
+	    tests/integration/test_mixed_day.py tests/integration/test_schemathesis.py
 
 deploy-test: export KPIGGYBANK_DEPLOY_TEST = 1
 deploy-test: export KPIGGYBANK_DEMAND_DEPLOY_TOOLS = 1
