@@ -179,12 +179,11 @@ PARAMETERS: Final[Json] = {
     "end": _query("end", "The greatest timestamp; inclusive.", {"type": "number"}),
     "where": _query(
         "where",
-        "A field and its value, `name.name:value`; all that are given must be met.",
+        "A field and its value, such as `user_agent.browser:Firefox`; all given must be met.",
         {
             "type": "array",
             "maxItems": MAX_CONDITIONS,
             "items": {**_TEXT, "pattern": r"^[^.:]+(\.[^.:]+)*:"},
-            "examples": [["user_agent.browser:Firefox"]],
         },
         explode=True,
     ),
@@ -205,7 +204,12 @@ PARAMETERS: Final[Json] = {
     "feed": _query(
         "feed",
         "`continuous`, the default, goes on until somebody leaves; `normal` tells what there is.",
-        {**_TEXT, "enum": ["continuous", "normal"], "default": "continuous"},
+        {
+            **_TEXT,
+            "enum": ["continuous", "normal"],
+            "default": "continuous",
+            "examples": ["normal"],
+        },
     ),
     "stream_limit": _query(
         "limit",
