@@ -201,6 +201,7 @@ _PATHS: Final[Json] = {
             found("OpenAPI 3.1.", {_JSON: {"type": "object"}}, "ETag"),
             tag="This description",
             security=[],
+            parameters=("if_none_match",),
             unchanged=True,
         )
     ),
@@ -212,6 +213,7 @@ _PATHS: Final[Json] = {
             found("The page.", {"text/html": _TEXT}, "ETag"),
             tag="This description",
             security=[],
+            parameters=("if_none_match",),
             unchanged=True,
         )
     ),
@@ -224,6 +226,7 @@ _PATHS: Final[Json] = {
                 found("The file.", {kind: _TEXT}, "ETag"),
                 tag="This description",
                 security=[],
+                parameters=("if_none_match",),
                 unchanged=True,
             )
         )

@@ -93,7 +93,7 @@ def operation(
         "tags": [tag],
         "summary": summary,
         "security": security,
-        "parameters": [ref("parameters", each) for each in parameters],
+        "parameters": [ref("parameters", each) for each in (*parameters, "request_id")],
         **other,
         "responses": {
             str(status): answer,

@@ -227,6 +227,12 @@ PARAMETERS: Final[Json] = {
         {**_TEXT, "enum": ["ndjson", "sse"]},
     ),
     "last_event_id": _header("Last-Event-ID", f"As `since`, and beats it. {_CURSOR}", _TEXT),
+    "if_none_match": _header("If-None-Match", "The ETag of what the client has.", _TEXT),
+    "request_id": _header(
+        "X-Request-Id",
+        "The request's name in the log; of another form it is passed over.",
+        {**_TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    ),
     "idempotency_key": _header(
         "Idempotency-Key",
         "Names the events: `KEY`, or `KEY.0` and so on for a list. The same request again stores "
