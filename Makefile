@@ -1,6 +1,7 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
-# make soak   the long form of some tests: 200 kills, 100 power cuts, a fuzz, a mixed day, and ten minutes of the page
+# make soak   the long form of some tests: 200 kills, 100 power cuts, two fuzzes, a mixed day, and the
+#             page for ten minutes
 # make deploy-test  as root on Debian: a machine from deploy/cloud-init.yaml, and the image's files
 # make demo   send realistic events to a running daemon
 # make bench  measure what it costs to store and to ask; bench-feed: to tell followers;
@@ -35,7 +36,8 @@ soak: export KPIGGYBANK_SOAK = 1
 soak: $(VENV)/installed-dev $(VENV)/axe/installed
 	$(BIN)/python -m pytest -s tests/integration/test_kill.py \
 	    tests/integration/test_power_cut.py tests/integration/test_fuzz.py \
-	    tests/integration/test_mixed_day.py tests/integration/test_page_load.py
+	    tests/integration/test_mixed_day.py tests/integration/test_schemathesis.py \
+	    tests/integration/test_page_load.py
 
 deploy-test: export KPIGGYBANK_DEPLOY_TEST = 1
 deploy-test: export KPIGGYBANK_DEMAND_DEPLOY_TOOLS = 1

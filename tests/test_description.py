@@ -11,6 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from kpiggybank.web.access import Access
 from kpiggybank.web.description import DESCRIPTION, operations
 from kpiggybank.web.documents import DOCUMENTS
+from kpiggybank.web.operations import SERVER
 from kpiggybank.web.wsapi import WsApi
 from tests.callers import tokens
 from tests.web_client import Door
@@ -101,6 +102,10 @@ class TestDocuments:
         assert b"<script>" not in DOCUMENTS["/docs"].body
         policy = door.request("GET", "/openapi.json").headers["content-security-policy"]
         assert policy == "default-src 'none'; frame-ancestors 'none'"
+
+    def test_server_of_the_examples(self) -> None:
+        """The page knows which server the examples ask, and puts the one at hand there."""
+        assert f'"{SERVER}"' in DOCUMENTS["/docs/docs.js"].body.decode()
 
     def test_all_comes_from_here(self) -> None:
         """The page asks for nothing but documents."""

@@ -16,6 +16,9 @@ from kpiggybank.web.streams import EVENT_STREAM
 _ROOT = "/wsapi/interaction_data"
 _JSON, _NDJSON, _SSE = JSON.decode(), NDJSON.decode(), EVENT_STREAM.decode()
 _TEXT = {"type": "string"}
+_CHANGE = (
+    '{"seq":"1-9f3a04c1","id":"01a20abceaf8775d50d5bf054de4","doc":{"timestamp":1700000000}}\r\n'
+)
 
 
 @attrs.frozen
@@ -123,7 +126,7 @@ _PATHS: Final[Json] = {
                 "and Reset. Empty lines are signs of life. As Server-Sent Events, a change is a "
                 "message whose data is the line and whose id is the cursor; the other two are "
                 "messages of the names last_seq and reset.",
-                {_NDJSON: _TEXT, _SSE: {}},
+                {_NDJSON: {**_TEXT, "examples": [_CHANGE]}, _SSE: {}},
                 "KPIggyBank-Cursor",
             ),
             parameters=(
@@ -140,6 +143,7 @@ _PATHS: Final[Json] = {
             "A sign of life.",
             "@/wsapi/ping",
             found("pong", {"text/plain": {"const": "pong"}}),
+            tag="The server",
             security=[{"write_token": []}, *READ],
         )
     ),
@@ -149,6 +153,7 @@ _PATHS: Final[Json] = {
             "Whether all is well, after a round trip to the store.",
             "@/__heartbeat__",
             found("It is.", {_JSON: schema("Health")}),
+            tag="The server",
             security=[],
             sick=found(
                 "Something is not well, or there is too much to do.",
@@ -163,6 +168,7 @@ _PATHS: Final[Json] = {
             "Whether the process answers.",
             "@/__lbheartbeat__",
             found("It does.", {_JSON: schema("Alive")}),
+            tag="The server",
             security=[],
         )
     ),
@@ -172,6 +178,7 @@ _PATHS: Final[Json] = {
             "What runs here.",
             "@/__version__",
             found("Its name and version.", {_JSON: schema("Version")}),
+            tag="The server",
             security=[],
         )
     ),
@@ -182,6 +189,7 @@ _PATHS: Final[Json] = {
             "",
             found("The metrics, as text.", {"text/plain": _TEXT}),
             more=(404,),
+            tag="The server",
             security=[{"read_token": []}],
         )
     ),
@@ -191,7 +199,9 @@ _PATHS: Final[Json] = {
             "This description.",
             "@/openapi.json",
             found("OpenAPI 3.1.", {_JSON: {"type": "object"}}, "ETag"),
+            tag="This description",
             security=[],
+            parameters=("if_none_match",),
             unchanged=True,
         )
     ),
@@ -201,7 +211,9 @@ _PATHS: Final[Json] = {
             "A page to try the API in a browser.",
             "@/docs",
             found("The page.", {"text/html": _TEXT}, "ETag"),
+            tag="This description",
             security=[],
+            parameters=("if_none_match",),
             unchanged=True,
         )
     ),
@@ -212,7 +224,9 @@ _PATHS: Final[Json] = {
                 "A file of that page.",
                 "",
                 found("The file.", {kind: _TEXT}, "ETag"),
+                tag="This description",
                 security=[],
+                parameters=("if_none_match",),
                 unchanged=True,
             )
         )
@@ -225,12 +239,19 @@ DESCRIPTION: Final[Json] = {
         "title": "KPIggyBank",
         "version": kpiggybank.__version__,
         "summary": "Keeps KPI events: post them, query them, follow them live.",
-        "description": "A trailing slash is the same path. Where the server has tokens, all takes "
-        "one, save what is open to all. It may also be told of no `Host` but its own. Unknown "
-        "parameters are nobody's business.",
+        "description": "Where the server has tokens, a request takes one, save for what is open. "
+        "A trailing slash is the same path, HEAD is answered as GET without a body, and parameters "
+        "that are unknown are passed over. To try the stream here, choose `feed=normal`: the "
+        "other one does not end.",
         "license": {"name": "MPL 2.0", "identifier": "MPL-2.0"},
     },
     "servers": [{"url": "/"}],
+    "tags": [
+        {"name": "Events", "description": "Store them, ask for them, follow them."},
+        {"name": "The server", "description": "How it is."},
+        {"name": "This description", "description": "And the page that shows it."},
+        {"name": "HEAD", "description": "The head of an answer, without its body."},
+    ],
     "paths": _PATHS,
     "components": {
         "schemas": SCHEMAS,

@@ -62,6 +62,7 @@ def operation(
     curl: str,
     answer: Json,
     *,
+    tag: str = "Events",
     status: int = 200,
     more: tuple[int, ...] = (),
     parameters: tuple[str, ...] = (),
@@ -77,6 +78,7 @@ def operation(
         summary: what it is for.
         curl: how to try it: what comes after the word `curl`, with `@` for the server; or nothing.
         answer: the answer when all is well.
+        tag: the group that it is one of.
         status: that answer's.
         more: statuses of failures beside those that any request may meet.
         parameters: the names of its parameters.
@@ -88,9 +90,10 @@ def operation(
     failures = sorted({*_ALWAYS, *more} - (set() if security else {401}))
     return {
         "operationId": name,
+        "tags": [tag],
         "summary": summary,
         "security": security,
-        "parameters": [ref("parameters", each) for each in parameters],
+        "parameters": [ref("parameters", each) for each in (*parameters, "request_id")],
         **other,
         "responses": {
             str(status): answer,
@@ -111,6 +114,7 @@ def with_head(get: Json) -> Json:
     left_out = ("x-codeSamples", "operationId", "responses")
     head = {name: value for name, value in get.items() if name not in left_out}
     head["operationId"] = f"{get['operationId']}_head"
+    head["tags"] = ["HEAD"]
     head["summary"] = f"{get['summary']} Without the body."
     head["responses"] = {}
     for status, answer in get["responses"].items():

@@ -179,12 +179,11 @@ PARAMETERS: Final[Json] = {
     "end": _query("end", "The greatest timestamp; inclusive.", {"type": "number"}),
     "where": _query(
         "where",
-        "A field and its value, `name.name:value`; all that are given must be met.",
+        "A field and its value, such as `user_agent.browser:Firefox`; all given must be met.",
         {
             "type": "array",
             "maxItems": MAX_CONDITIONS,
             "items": {**_TEXT, "pattern": r"^[^.:]+(\.[^.:]+)*:"},
-            "examples": [["user_agent.browser:Firefox"]],
         },
         explode=True,
     ),
@@ -205,7 +204,12 @@ PARAMETERS: Final[Json] = {
     "feed": _query(
         "feed",
         "`continuous`, the default, goes on until somebody leaves; `normal` tells what there is.",
-        {**_TEXT, "enum": ["continuous", "normal"], "default": "continuous"},
+        {
+            **_TEXT,
+            "enum": ["continuous", "normal"],
+            "default": "continuous",
+            "examples": ["normal"],
+        },
     ),
     "stream_limit": _query(
         "limit",
@@ -223,6 +227,12 @@ PARAMETERS: Final[Json] = {
         {**_TEXT, "enum": ["ndjson", "sse"]},
     ),
     "last_event_id": _header("Last-Event-ID", f"As `since`, and beats it. {_CURSOR}", _TEXT),
+    "if_none_match": _header("If-None-Match", "The ETag of what the client has.", _TEXT),
+    "request_id": _header(
+        "X-Request-Id",
+        "The request's name in the log; of another form it is passed over.",
+        {**_TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    ),
     "idempotency_key": _header(
         "Idempotency-Key",
         "Names the events: `KEY`, or `KEY.0` and so on for a list. The same request again stores "

@@ -1,4 +1,5 @@
-// RapiDoc in the colours that the system is set to.
+// RapiDoc in the colours that the system is set to, with examples that ask the server at hand.
+const EXAMPLE_SERVER = "http://127.0.0.1:3000";
 const page = document.querySelector("rapi-doc");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -8,3 +9,6 @@ function paint() {
 
 dark.addEventListener("change", paint);
 paint();
+await customElements.whenDefined("rapi-doc");
+const description = await (await fetch("/openapi.json")).text();
+page.loadSpec(JSON.parse(description.replaceAll(EXAMPLE_SERVER, location.origin)));
