@@ -27,6 +27,7 @@ run: $(VENV)/installed
 	exec $(BIN)/twistd -n --pidfile= kpiggybank
 
 test: $(VENV)/installed-dev $(VENV)/pouchdb/installed $(VENV)/axe/installed
+	@command -v chromium >/dev/null || echo "There is no chromium: the tests of the page are skipped"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -94,4 +95,3 @@ $(VENV)/axe/installed: $(VENV)/made
 	else \
 	    echo "There is no npm: the tests of the page are skipped"; \
 	fi
-	@command -v chromium >/dev/null || echo "There is no chromium: the tests of the page are skipped"
