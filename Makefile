@@ -1,6 +1,7 @@
 # make run    start the daemon on http://127.0.0.1:3000, storing in a file here
 # make test   lint, type check and the whole test suite
-# make soak   the long form of some tests: 200 kills, 100 power cuts, a fuzz, and a mixed day
+# make soak   the long form of some tests: 200 kills, 100 power cuts, two fuzzes, a mixed day, and the
+#             page for ten minutes
 # make deploy-test  as root on Debian: a machine from deploy/cloud-init.yaml, and the image's files
 # make demo   send realistic events to a running daemon
 # make bench  measure what it costs to store and to ask; bench-feed: to tell followers;
@@ -13,6 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 POUCHDB := 4.2.0
+AXE := 4.14.1
 BUILD_FILES := setup.py pyproject.toml kpiggybank/__init__.py
 
 .PHONY: run test soak deploy-test demo bench bench-feed bench-couchdb clean
@@ -24,17 +26,19 @@ run: export DB_BACKEND ?= sqlite
 run: $(VENV)/installed
 	exec $(BIN)/twistd -n --pidfile= kpiggybank
 
-test: $(VENV)/installed-dev $(VENV)/pouchdb/installed
+test: $(VENV)/installed-dev $(VENV)/pouchdb/installed $(VENV)/axe/installed
+	@command -v chromium >/dev/null || echo "There is no chromium: the tests of the page are skipped"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 soak: export KPIGGYBANK_SOAK = 1
-soak: $(VENV)/installed-dev
+soak: $(VENV)/installed-dev $(VENV)/axe/installed
 	$(BIN)/python -m pytest -s tests/integration/test_kill.py \
 	    tests/integration/test_power_cut.py tests/integration/test_fuzz.py \
-	    tests/integration/test_mixed_day.py
+	    tests/integration/test_mixed_day.py tests/integration/test_schemathesis.py \
+	    tests/integration/test_page_load.py
 
 deploy-test: export KPIGGYBANK_DEPLOY_TEST = 1
 deploy-test: export KPIGGYBANK_DEMAND_DEPLOY_TOOLS = 1
@@ -80,4 +84,14 @@ $(VENV)/pouchdb/installed: $(VENV)/made
 	        pouchdb-server@$(POUCHDB) && touch $@; \
 	else \
 	    echo "There is no npm: the tests that need pouchdb-server are skipped"; \
+	fi
+
+# What finds out whether a page is for everybody. The page is not tested without it, or without
+# Chromium.
+$(VENV)/axe/installed: $(VENV)/made
+	@if command -v npm >/dev/null; then \
+	    npm install --prefix $(VENV)/axe --no-audit --no-fund --loglevel=error axe-core@$(AXE) \
+	        && touch $@; \
+	else \
+	    echo "There is no npm: the tests of the page are skipped"; \
 	fi

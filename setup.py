@@ -60,6 +60,7 @@ setup(
     package_data={
         "kpiggybank": ["py.typed"],
         "kpiggybank.stores.sqlite": ["schema.sql"],
+        "kpiggybank.web": ["docs/*", "page/*", "page/uplot/*"],
         "kpiggybank.stores.couchdb": ["by_time.js"],
     },
     include_package_data=False,
@@ -79,10 +80,13 @@ setup(
             "hypothesis>=6.150,<7",
             "mypy>=2.4,<3",
             "mypy-zope>=1.0.17,<2",
+            "openapi-spec-validator>=0.9,<0.10",
+            "playwright>=1.55,<2",
             "pytest>=9,<10",
             "pytest-twisted>=1.14.3,<2",
             # What ruff finds and how it formats changes with its minor version.
             "ruff>=0.17,<0.18",
+            "schemathesis>=4.32,<5",
         ],
     },
 )

@@ -33,6 +33,7 @@ from kpiggybank.web.access import Access, reaches_others
 from kpiggybank.web.bounds import Limits
 from kpiggybank.web.figures import FiguresApi
 from kpiggybank.web.journal import Journal
+from kpiggybank.web.pages import Pages
 from kpiggybank.web.site import BankSite
 from kpiggybank.web.wsapi import WsApi
 
@@ -99,7 +100,7 @@ def makeService(options: Options) -> BankService:
     )
     # On the main site they are for those who have a token, not for everybody.
     api = WsApi(bank, reactor, config.stall_timeout, limits, what, figures if tokens else None)
-    site = BankSite(api.resource, reactor, limits, journal, access)
+    site = BankSite(Pages(api.resource), reactor, limits, journal, access)
     metrics = None
     if config.metrics:
         endpoint_for_metrics = _endpoint(reactor, "METRICS", config.metrics)

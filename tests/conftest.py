@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.client_stage",
     "tests.client_street",
     "tests.couchdb_servers",
+    "tests.integration.browser",
     "tests.integration.systemd",
     "tests.scripted_couchdb",
 ]

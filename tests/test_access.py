@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from kpiggybank.web.access import Access, is_local, is_loopback, reaches_others
+from kpiggybank.web.documents import DOCUMENTS
 from kpiggybank.web.wsapi import WsApi
 from tests.callers import ask, bearer, tokens
 from tests.web_client import ROOT, Door
@@ -25,10 +26,10 @@ def guarded(write: str = "", read: str = "") -> Door:
 
 
 def routes() -> Iterator[tuple[str, str]]:
-    """Methods and paths of all that a bank can be asked, save the signs of life."""
+    """Methods and paths of all that a bank can be asked, save what is open to all."""
     for rule in WsApi.app.url_map.iter_rules():
         for method in rule.methods or ():
-            if not rule.rule.startswith("/__"):
+            if not rule.rule.startswith("/__") and rule.rule not in DOCUMENTS:
                 yield method, rule.rule
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 from twisted.logger import LogEvent
 
-from kpiggybank.web import site
+from kpiggybank.web import site, wsapi
+from kpiggybank.web.answers import POLICY, answer
 from kpiggybank.web.routes import Routes
 from tests.web_client import Door
 
@@ -53,6 +55,22 @@ def test_headers_of_each_answer(request_bytes: bytes) -> None:
     lines = [line.partition(": ") for line in head.split("\r\n")[1:]]
     found = [(name.lower(), value) for name, _, value in lines if name.lower() in HEADERS]
     assert sorted(found) == sorted(HEADERS.items())
+
+
+@pytest.mark.parametrize("path", ["/wsapi/ping", "/wsapi/ping/"])
+def test_policy_of_a_page(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that brings a policy of its own has that one, once, and all else as others."""
+
+    def with_policy(request: Any, body: bytes, **more: bytes) -> bytes:
+        request.setHeader(POLICY, b"default-src 'self'")
+        return answer(request, body, 200, **more)
+
+    monkeypatch.setattr(wsapi, "answer", with_policy)
+    head = Door().raw(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()).decode()
+    lines = [line.partition(": ") for line in head.partition("\r\n\r\n")[0].split("\r\n")[1:]]
+    found = [(name.lower(), value) for name, _, value in lines if name.lower() in HEADERS]
+    own = {"content-security-policy": "default-src 'self'"}
+    assert sorted(found) == sorted((HEADERS | own).items())
 
 
 def test_headers_of_an_answer_that_failed(

@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IAddress
 
 from kpiggybank.tokens import Tokens
 from kpiggybank.web.answers import refuse
+from kpiggybank.web.documents import DOCUMENTS
+from kpiggybank.web.pages import PAGE
 
 #: The signs of life of which a machine may always ask.
 SIGNS_OF_LIFE = ("/__heartbeat__", "/__lbheartbeat__", "/__version__")
@@ -35,6 +37,8 @@ def _spellings(*paths: str) -> frozenset[bytes]:
 
 
 _OPEN = _spellings(*SIGNS_OF_LIFE)
+#: What takes no token: also the description of all that does, and the pages that ask for one.
+_WITHOUT_TOKEN = _OPEN | _spellings(*DOCUMENTS, *PAGE)
 _PING = _spellings("/wsapi/ping")
 
 
@@ -136,7 +140,7 @@ class Access:
             body = self._check_page(request, fields, origin or (), reads)
             if body is not None:
                 return body
-        if self.tokens and not (reads and request.path in _OPEN):
+        if self.tokens and not (reads and request.path in _WITHOUT_TOKEN):
             return self._check_token(request, fields, reads)
         return None
 

@@ -29,16 +29,20 @@ from kpiggybank.words import one_line
 #: After how long a client that got 503 or 507 may try again.
 RETRY_AFTER_SECONDS = 2
 
+#: The header that says what a browser may do with an answer; a page brings its own.
+POLICY = b"Content-Security-Policy"
 #: In the head of each answer, whoever writes it. What is here is for programs: if a browser is led
 #: to it, it shall neither guess at it, nor run or frame it, nor tell others where it was.
 COMMON_HEADERS = (
     (b"Server", b"KPIggyBank"),
     (b"X-Content-Type-Options", b"nosniff"),
-    (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (POLICY, b"default-src 'none'; frame-ancestors 'none'"),
     (b"Referrer-Policy", b"no-referrer"),
 )
 #: The same as lines, each with its end.
 COMMON_HEAD = b"".join(b"%b: %b\r\n" % header for header in COMMON_HEADERS)
+#: The same without the policy, for an answer that has one among its own headers.
+PAGE_HEAD = b"".join(b"%b: %b\r\n" % header for header in COMMON_HEADERS if header[0] != POLICY)
 
 #: An outage is in the log once in so many seconds, not once a request.
 COMPLAINT_SECONDS = 10.0

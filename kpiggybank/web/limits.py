@@ -16,6 +16,7 @@ from twisted.web.server import Request
 from kpiggybank.web.answers import (
     COMMON_HEAD,
     COMMON_HEADERS,
+    POLICY,
     RETRY_AFTER_SECONDS,
     error_body,
 )
@@ -60,7 +61,8 @@ class Connection(Patience, HTTPChannel):
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         """Write the head of an answer that is not written in one piece."""
         for name, value in COMMON_HEADERS:
-            headers.setRawHeaders(name, [value])
+            if name != POLICY or not headers.hasHeader(POLICY):
+                headers.setRawHeaders(name, [value])
         super().writeHeaders(version, code, reason, headers)
 
     def seconds(self) -> float:

@@ -11,7 +11,7 @@ from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
 from zope.interface import provider
 
-from kpiggybank.web.answers import COMMON_HEAD
+from kpiggybank.web.answers import COMMON_HEAD, PAGE_HEAD, POLICY
 from kpiggybank.web.bounds import is_counted
 from kpiggybank.web.journal import CUT, GONE, OTHER
 
@@ -139,9 +139,10 @@ class BankRequest(Request):
             ]
             for name, values in self.responseHeaders.getAllRawHeaders():
                 head += [b"%b: %b" % (name, value) for value in values]
+            common = PAGE_HEAD if self.responseHeaders.hasHeader(POLICY) else COMMON_HEAD
             tail = b"" if self.method == b"HEAD" else body
             self.sentLength = len(tail)
-            self.channel.write(b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), COMMON_HEAD, tail))
+            self.channel.write(b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), common, tail))
         self.finish()
 
     def write(self, data: bytes) -> None:

@@ -35,6 +35,7 @@ from kpiggybank.web.answers import (
 )
 from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.compression import gunzip
+from kpiggybank.web.documents import add_documents
 from kpiggybank.web.figures import FiguresApi
 from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
 from kpiggybank.web.health import examine
@@ -84,6 +85,7 @@ class WsApi:
     app = Klein()
     app.url_map.strict_slashes = False  # a trailing slash is the same route
     app.url_map.merge_slashes = False  # two are another one, not a redirect
+    add_documents(app)
 
     @property
     def resource(self) -> IResource:

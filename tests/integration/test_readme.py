@@ -1,4 +1,7 @@
-"""Every example in README is run as it stands, save for the port and what a server makes up."""
+"""Every example in README is run as it stands, save for the port and what a server makes up.
+
+So is every example in the description of the API.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from kpiggybank.web.description import operations
 from tests.integration.daemon import ROOT, Daemon, Pulse, ask, post, reactor
 
 README = (ROOT / "README.md").read_text()
@@ -95,6 +99,21 @@ async def test_curl_examples(tmp_path: Path) -> None:
             lines = (await program.ended()).splitlines()
             answer = "\n".join(lines[:1] if live else lines)
             assert masked(answer) == masked(expected), command
+
+
+@ensureDeferred
+async def test_examples_of_the_description(tmp_path: Path) -> None:
+    """Each line for the shell gets an answer that is no error."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl on this machine")
+    async with Daemon(tmp_path, environ={"DB_BACKEND": "memory"}) as daemon:
+        for operation in operations(f"http://127.0.0.1:{daemon.port}"):
+            program = Program.run(["/bin/sh", "-c", f"exec {operation.curl} -fsS"], tmp_path)
+            if operation.path.endswith("/stream"):
+                await program.said(b"\r\n", 1)  # what was posted before
+                assert program.transport is not None
+                program.transport.signalProcess("KILL")
+            assert await program.ended(), operation
 
 
 @ensureDeferred

@@ -1,0 +1,104 @@
+// Questions to the server. All of them go by its public API.
+
+const EVENTS = "/wsapi/interaction_data";
+const TOKEN = "kpiggybank-read-token";
+
+/** An answer that is an error, with what the server says of it. */
+export class Refused extends Error {
+  constructor(status, reason, retryAfter) {
+    super(reason);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export class Api {
+  #askForToken;
+  #asking = null;
+  #skew = 0;
+
+  /** `askForToken(wasRefused)` promises a token, and fails where none is given. */
+  constructor(askForToken) {
+    this.#askForToken = askForToken;
+  }
+
+  /** The server's time, as far as its answers have told it: this machine's clock may be wrong. */
+  now() {
+    return Date.now() + this.#skew;
+  }
+
+  get hasToken() {
+    return sessionStorage.getItem(TOKEN) !== null;
+  }
+
+  /** An answer whose body is still to be read; fails with `Refused` where it is an error. */
+  async open(path, parameters, signal) {
+    const url = `${EVENTS}${path}?${new URLSearchParams(parameters)}`;
+    for (;;) {
+      const token = sessionStorage.getItem(TOKEN);
+      const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+      const answer = await fetch(url, { headers, signal, cache: "no-store", credentials: "omit" });
+      this.#learnTime(answer.headers.get("Date"));
+      if (answer.ok) return answer;
+      const error = await refusal(answer);
+      if (error.status !== 401) throw error;
+      // Another question may have brought a new token meanwhile.
+      if (token === sessionStorage.getItem(TOKEN)) await this.#newToken(token !== null);
+      signal?.throwIfAborted();
+    }
+  }
+
+  async #newToken(wasRefused) {
+    sessionStorage.removeItem(TOKEN);
+    this.#asking ??= this.#askForToken(wasRefused).finally(() => {
+      this.#asking = null;
+    });
+    sessionStorage.setItem(TOKEN, await this.#asking);
+  }
+
+  #learnTime(date) {
+    const skew = Date.parse(date ?? "") - Date.now();
+    // The header has whole seconds, and the answer has been on its way.
+    this.#skew = Math.abs(skew) > 3000 ? skew : 0;
+  }
+
+  /** How many events there are from `start` to `end`, both included, in the sender's unit. */
+  async count(where, range, signal) {
+    const answer = await this.open("/count", [...where, ...Object.entries(range)], signal);
+    return answer.json();
+  }
+
+  /** The newest rows of a range, newest first. */
+  async newest(where, limit, range, signal) {
+    const rows = [];
+    let parameters = [
+      ...where,
+      ...Object.entries({ format: "rows", descending: "true", limit, ...range }),
+    ];
+    while (parameters && rows.length < limit) {
+      const answer = await this.open("", parameters, signal);
+      rows.push(...(await answer.json()));
+      // A page of large events may hold fewer than were asked for.
+      const next = /<[^>?]*\?([^>]*)>; rel="next"/.exec(answer.headers.get("Link") ?? "");
+      parameters = next && new URLSearchParams(next[1]);
+    }
+    return rows.slice(0, limit);
+  }
+
+  /** The text of one event, as the server has it. */
+  async event(id, signal) {
+    const answer = await this.open("", { id }, signal);
+    const text = await answer.text();
+    return text.slice('{"results":'.length, -1);
+  }
+}
+
+async function refusal(answer) {
+  let reason = `the server answers ${answer.status}`;
+  try {
+    reason = (await answer.json()).reason ?? reason;
+  } catch {
+    // Not from KPIggyBank, but from something before it.
+  }
+  return new Refused(answer.status, reason, Number(answer.headers.get("Retry-After")) || 0);
+}

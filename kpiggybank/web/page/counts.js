@@ -1,0 +1,201 @@
+// How many events there are: in all, in the last minute, and in each of the last 60 minutes.
+//
+// The server counts what is there, and the stream tells what is added. An event that is stored
+// while the server counts may be in both. What was counted less what the stream had told when the
+// question was sent is therefore never too small, and exact as soon as nothing was under way: the
+// least of several answers is taken, until the stream was quiet around one of them.
+
+import { timeOf } from "./event.js";
+
+export const MINUTE = 60_000;
+export const MINUTES = 60;
+const SECOND = 1000;
+const QUIET_MS = 1000;
+const LONGEST_GAP_MS = 60_000;
+const AT_ONCE = 3;
+
+class Tally {
+  live = 0;
+  base = null;
+  liveWhenAsked = -1;
+  proven = false;
+
+  get value() {
+    return Math.max(0, (this.base ?? 0) + this.live);
+  }
+
+  answered(count, live) {
+    this.base = Math.min(this.base ?? Infinity, count - live);
+    this.liveWhenAsked = live;
+  }
+}
+
+export class Counts {
+  #api;
+  #where;
+  #signal;
+  #total = new Tally();
+  #minutes = new Map();
+  #seconds = new Map();
+  #heard = -Infinity;
+  #asking = false;
+  #answered = -Infinity;
+  #rest = 0;
+  #gap = QUIET_MS;
+
+  /** Count the events that meet `where` from now on, until `signal`. */
+  constructor(api, where, signal) {
+    this.#api = api;
+    this.#where = where;
+    this.#signal = signal;
+    const now = api.now();
+    for (let ago = -1; ago < MINUTES; ago++) tally(this.#minutes, bin(now, MINUTE) - ago);
+    for (let ago = 0; ago <= 60; ago++) tally(this.#seconds, bin(now, SECOND) - ago);
+  }
+
+  /** Events that the stream has told. */
+  add(events) {
+    this.#heard = performance.now();
+    this.#total.live += events.length;
+    const now = this.#api.now();
+    for (const event of events) {
+      const time = timeOf(event.timestamp);
+      if (Math.abs(now - time) < (MINUTES + 2) * MINUTE) {
+        tally(this.#minutes, bin(time, MINUTE), true).live += 1;
+        if (Math.abs(now - time) < 2 * MINUTE) {
+          tally(this.#seconds, bin(time, SECOND), true).live += 1;
+        }
+      }
+    }
+  }
+
+  get total() {
+    return this.#total.base === null ? null : this.#total.value;
+  }
+
+  /** The last 60 seconds, this one included. */
+  get lastMinute() {
+    const last = bin(this.#api.now(), SECOND);
+    let sum = 0;
+    for (let ago = 0; ago < 60; ago++) sum += this.#seconds.get(last - ago)?.value ?? 0;
+    return sum;
+  }
+
+  /** The last 60 minutes, this one included, which has only begun. */
+  get lastHour() {
+    return this.minutes.reduce((sum, [, count]) => sum + count, 0);
+  }
+
+  /** When each of the last 60 minutes began, this one included, and how many events it has. */
+  get minutes() {
+    const first = bin(this.#api.now(), MINUTE) - MINUTES + 1;
+    const numbers = Array.from({ length: MINUTES }, (_, index) => first + index);
+    return numbers.map((number) => [number * MINUTE, this.#minutes.get(number)?.value ?? 0]);
+  }
+
+  /** To be called every second or so: asks the server where a number is not certain yet. */
+  async tick() {
+    this.#forget();
+    const now = performance.now();
+    if (this.#asking || now - this.#answered < QUIET_MS) return;
+    const open = [this.#total, ...this.#minutes.values(), ...this.#seconds.values()];
+    // What was under way when it was asked would have been told by now.
+    for (const each of open) each.proven ||= each.liveWhenAsked === each.live;
+    if (open.every((each) => each.proven)) return;
+    const quiet = now - this.#heard > QUIET_MS;
+    if (now - this.#answered < (quiet ? this.#rest : Math.max(this.#rest, this.#gap))) return;
+    this.#asking = true;
+    this.#rest = 0;
+    try {
+      await this.#ask();
+    } finally {
+      this.#asking = false;
+      this.#answered = performance.now();
+      this.#gap = Math.min(2 * this.#gap, LONGEST_GAP_MS);
+    }
+  }
+
+  async #ask() {
+    const whole = await this.#countTally(this.#total, () => this.#count({}));
+    const hour = [...this.#minutes.keys()].filter((key) => !this.#minutes.get(key).proven);
+    const units = whole ? await this.#unitsIn(hour) : [];
+    await this.#countBins(this.#minutes, hour, MINUTE, units);
+    const seconds = [...this.#seconds.keys()].filter((key) => !this.#seconds.get(key).proven);
+    await this.#countBins(this.#seconds, seconds, SECOND, units);
+  }
+
+  /** The units in which there are events in some minutes: mostly, it is one of the two. */
+  async #unitsIn(hour) {
+    if (!hour.length) return UNITS;
+    const range = [Math.min(...hour) * MINUTE, (Math.max(...hour) + 1) * MINUTE];
+    const counts = await Promise.all(UNITS.map((unit) => this.#countIn(range, unit)));
+    return UNITS.filter((_, index) => counts[index] > 0);
+  }
+
+  async #countBins(bins, keys, size, units) {
+    const waiting = [...keys];
+    const work = async () => {
+      for (let key = waiting.pop(); key !== undefined; key = waiting.pop()) {
+        const range = [key * size, (key + 1) * size];
+        const each = bins.get(key);
+        const enclosing = size < MINUTE ? this.#minutes.get(bin(range[0], MINUTE)) : null;
+        const none = enclosing?.value === 0;
+        if (each)
+          await this.#countTally(each, async () => {
+            if (none) return 0;
+            const counts = await Promise.all(units.map((unit) => this.#countIn(range, unit)));
+            return counts.reduce((sum, count) => sum + count, 0);
+          });
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+  }
+
+  async #countTally(each, ask) {
+    const live = each.live;
+    const count = await ask();
+    each.answered(count, live);
+    return count;
+  }
+
+  #countIn([from, to], unit) {
+    // Both ends are included, so the end is a little before the next range.
+    return this.#count({ start: from / unit.ms, end: to / unit.ms - unit.little });
+  }
+
+  async #count(range) {
+    const began = performance.now();
+    const count = await this.#api.count(this.#where, range, this.#signal);
+    // With a filter, the server looks at each event: what is dear to it is asked for less often.
+    this.#rest = Math.max(this.#rest, 20 * (performance.now() - began));
+    return count;
+  }
+
+  #forget() {
+    const now = this.#api.now();
+    for (const key of this.#minutes.keys())
+      if (key <= bin(now, MINUTE) - MINUTES) this.#minutes.delete(key);
+    for (const key of this.#seconds.keys())
+      if (key < bin(now, SECOND) - 60) this.#seconds.delete(key);
+  }
+}
+
+const UNITS = [
+  { ms: 1000, little: 1e-6 },
+  { ms: 1, little: 1e-3 },
+];
+
+function bin(time, size) {
+  return Math.floor(time / size);
+}
+
+/** The tally of a key, made where there is none; one that is not to be counted is certain. */
+function tally(bins, key, proven = false) {
+  let found = bins.get(key);
+  if (!found) {
+    found = new Tally();
+    found.proven = proven;
+    bins.set(key, found);
+  }
+  return found;
+}

@@ -1,0 +1,64 @@
+"""What the live page looks like, and what it tells of the API."""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from kpiggybank.sample import SignIns
+from tests.integration.browser import MEMORY, Browser, home, save, sign_ins
+from tests.integration.daemon import Daemon, ask, connect, get
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(360, 780), (1280, 900), (3840, 2160)])
+@pytest_twisted.ensureDeferred
+async def test_looks(
+    browser: Browser, tmp_path: Path, scheme: Any, width: int, height: int
+) -> None:
+    """Nothing is wider than the screen, axe is content, and people find pictures in `build`."""
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        now = int(time.time() * 1000)
+        events = [
+            {**event, "timestamp": now - 3_500_000 + int(3_500_000 * (n / 900) ** 0.7)}
+            for n, event in enumerate(SignIns(7).take(900))
+        ]
+        await save(daemon.port, events)
+        size = {"width": width, "height": height}
+        tab = await browser.open(home(daemon), viewport=size, color_scheme=scheme)
+        await tab.count("total", "900")
+        await tab.is_accessible()
+        await save(daemon.port, [*sign_ins(12), {"type": "deploy", "timestamp": now // 1000}])
+        await tab.count("total", "913")
+        await tab.until("document.querySelectorAll('#feed li').length === 20")
+        await tab.picture(f"{scheme}-{width}")
+        await tab.do(lambda page: page.click("#feed li:nth-child(3) a"))
+        await tab.until("document.querySelector('#view pre').textContent.startsWith('{')")
+        await tab.is_accessible()
+        await tab.picture(f"{scheme}-{width}-view")
+        assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert tab.complaints == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_examples_work(tmp_path: Path) -> None:
+    """What the page has to be tried works as it stands; the README's tests try a post."""
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        answer = await ask(daemon.port, get("/"))
+        examples = re.findall(
+            r'<pre class="try" tabindex="0">curl (.*?)</pre>', answer.body.decode()
+        )
+        addresses = [shlex.split(html.unescape(each))[-1] for each in examples if "-d" not in each]
+        assert len(addresses) > 3
+        for address in addresses:
+            wire = await connect(daemon.port)
+            wire.send(get(address.removeprefix("http://127.0.0.1:3000")))
+            await wire.heard(b"HTTP/1.1 200 OK")
+            wire.close()
