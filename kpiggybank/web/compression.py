@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from io import BytesIO
+from collections.abc import Iterator
 
 from kpiggybank.web.answers import TooLarge
 from kpiggybank.web.query import BadQuery
@@ -15,14 +15,14 @@ _MAX_MEMBERS = 64
 _GZIP = zlib.MAX_WBITS + 16
 
 
-def gunzip(body: bytes, limit: int) -> bytes:
-    """What was compressed; the limit is looked at while it expands.
+def gunzip(body: bytes, limit: int) -> Iterator[bytes]:
+    """What was compressed, in pieces of 64 KiB at the most, which are not expanded ahead.
 
     Raises:
         TooLarge: there is more than so many bytes.
         BadQuery: this is not gzip, is cut short, or has something else behind it.
     """
-    plain = BytesIO()
+    size = 0
     source = memoryview(body)
     inflater = zlib.decompressobj(_GZIP)
     members = 1
@@ -41,11 +41,12 @@ def gunzip(body: bytes, limit: int) -> bytes:
             raise BadQuery("the body is not gzip, or there is something else behind it")
         left = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
         source = source[len(piece) - len(left) :]
-        plain.write(text)
-        if plain.tell() > limit:
+        size += len(text)
+        if size > limit:
             raise TooLarge(f"a body may have {limit} bytes when it is expanded")
+        if text:
+            yield text
         # Without a byte left of it, what it holds back may still come out.
         more = bool(source) or (bool(text) and not inflater.eof)
     if not inflater.eof:
         raise BadQuery("the body is gzip that is cut short")
-    return plain.getvalue()

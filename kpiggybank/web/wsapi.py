@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import msgspec
@@ -23,22 +21,20 @@ from werkzeug.http import parse_accept_header
 
 from kpiggybank.about import About, about
 from kpiggybank.bank import NOW, Bank
-from kpiggybank.events import Deposit, EventLimits
+from kpiggybank.events import Deposit
 from kpiggybank.interfaces import InvalidCursor, StoreDamaged
-from kpiggybank.parsing import from_form, from_json, from_lines
 from kpiggybank.web.answers import (
     RETRY_AFTER_SECONDS,
     Overloaded,
-    UnsupportedMediaType,
     answer,
     answer_failure,
 )
 from kpiggybank.web.bounds import LIMITS, Limits
-from kpiggybank.web.compression import gunzip
 from kpiggybank.web.documents import add_documents
 from kpiggybank.web.figures import FiguresApi
-from kpiggybank.web.formats import FORMATS, JSON, NDJSON, Format
+from kpiggybank.web.formats import FORMATS, Format
 from kpiggybank.web.health import examine
+from kpiggybank.web.intake import Intake
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
 from kpiggybank.web.routes import Routes
@@ -50,11 +46,6 @@ CURSOR_HEADER = b"KPIggyBank-Cursor"
 #: Events that a range reads at once: twice as many are the memory that a slow reader costs.
 EVENTS_AT_ONCE = 1500
 
-_READERS: dict[bytes, Callable[[bytes, EventLimits], Deposit]] = {
-    b"application/x-www-form-urlencoded": from_form,
-    JSON: from_json,
-    NDJSON: from_lines,
-}
 _KEY = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _ROOT = "/wsapi/interaction_data"
 _ROWS = f"{_ROOT}/rows"
@@ -80,12 +71,17 @@ class WsApi:
     _limits: Limits = LIMITS
     _about: About = attrs.field(factory=about)
     _figures: FiguresApi | None = None
+    _intake: Intake = attrs.field(init=False)
 
     _log = Logger()
     app = Klein()
     app.url_map.strict_slashes = False  # a trailing slash is the same route
     app.url_map.merge_slashes = False  # two are another one, not a redirect
     add_documents(app)
+
+    @_intake.default
+    def _its_intake(self) -> Intake:
+        return Intake(self._clock, self._limits)
 
     @property
     def resource(self) -> IResource:
@@ -96,8 +92,12 @@ class WsApi:
     def deposit(self, request: Request) -> Deferred[bytes]:
         """Store events; answers with their ids once all are stored."""
         key = _key(request)
-        read = _reader(request)
-        deposit = read(self._body(request), self._limits.events)
+        deposit = self._intake.read(request)
+        if isinstance(deposit, Deferred):
+            return deposit.addCallback(self._store, request, key)
+        return self._store(deposit, request, key)
+
+    def _store(self, deposit: Deposit, request: Request, key: str | None) -> Deferred[bytes]:
         appends, limits = self._bank.appends, self._limits
         if appends.waiting >= limits.requests or (
             appends.waiting and appends.bytes + deposit.size > limits.request_bytes
@@ -108,22 +108,6 @@ class WsApi:
             return answer(request, _encode({"ok": True, "ids": ids}), 201)
 
         return self._bank.deposit(deposit, key).addCallback(stored)
-
-    def _body(self, request: Request) -> bytes:
-        """The body, expanded if it came compressed; nobody else keeps it."""
-        content = cast("BytesIO", request.content)
-        body = content.getvalue()
-        content.close()
-        encoding = request.getHeader(b"content-encoding")
-        if encoding is None:
-            return body
-        match encoding.strip().lower():
-            case b"identity":
-                return body
-            case b"gzip" | b"x-gzip":
-                return gunzip(body, self._limits.body_bytes)
-            case _:
-                raise UnsupportedMediaType("'Content-Encoding' takes gzip and identity")
 
     @app.route(_ROOT, methods=["GET"])
     async def events(self, request: Request) -> bytes | None:
@@ -276,16 +260,6 @@ def _key(request: Request) -> str | None:
     if not _KEY.fullmatch(key):
         raise BadQuery("'Idempotency-Key' takes 1 to 64 of A-Z, a-z, 0-9, _ and -")
     return key.decode()
-
-
-def _reader(request: Request) -> Callable[[bytes, EventLimits], Deposit]:
-    """What reads a body of this content type."""
-    content_type = request.getHeader(b"content-type") or b""
-    try:
-        return _READERS[content_type.split(b";")[0].strip().lower()]
-    except KeyError:
-        accepted = ", ".join(name.decode() for name in _READERS)
-        raise UnsupportedMediaType(f"'Content-Type' takes {accepted}") from None
 
 
 def _since(request: Request, query: Query) -> str:

@@ -1,0 +1,111 @@
+"""Bodies that take long to read: one at a time, and with turns of the reactor between."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.web.server import Request
+from twisted.web.test.requesthelper import DummyChannel
+
+from kpiggybank.events import InvalidEvent
+from kpiggybank.web.answers import TooLarge
+from kpiggybank.web.bounds import LIMITS
+from kpiggybank.web.intake import AT_ONCE_BYTES, Intake
+from tests.client_stage import failure_of
+from tests.web_client import JSON, result_of
+
+EVENT = b'{"timestamp":1}'
+LARGE = EVENT + b" " * (2 * AT_ONCE_BYTES)
+
+
+class Turns(Clock):
+    """A clock that goes on by a second a turn: what is to happen at once happens in the next."""
+
+    def callLater(self, delay: float, callable: Any, *args: Any, **keywords: Any) -> Any:
+        """Call something in a later turn."""
+        return super().callLater(delay or 1, callable, *args, **keywords)
+
+
+@attrs.define(eq=False)
+class Desk:
+    """An intake, and what was handed in."""
+
+    clock: Clock = attrs.field(factory=Turns)
+    intake: Intake = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.intake = Intake(self.clock)
+
+    def take(self, body: bytes, *, packed: bool = False) -> Any:
+        """What becomes of a body."""
+        channel: Any = DummyChannel()
+        request: Any = Request(channel, False)
+        request.requestHeaders.setRawHeaders(b"Content-Type", [JSON.encode()])
+        if packed:
+            request.requestHeaders.setRawHeaders(b"Content-Encoding", [b"gzip"])
+        request.content = BytesIO(gzip.compress(body) if packed else body)
+        return self.intake.read(request)
+
+    def turns(self) -> Iterator[int]:
+        """Let one turn of the reactor after the other pass, as long as something is to be done."""
+        turn = 0
+        while self.clock.getDelayedCalls():
+            turn += 1
+            self.clock.advance(1)
+            yield turn
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_small_body(packed: bool) -> None:
+    """It is read at once."""
+    desk = Desk()
+    assert desk.take(EVENT, packed=packed).texts == [EVENT]
+    assert not desk.clock.getDelayedCalls()
+
+
+def test_one_at_a_time() -> None:
+    """Each large body has a turn of its own at the least; a small one need not wait."""
+    desk = Desk()
+    packed = [desk.take(LARGE, packed=True) for _ in range(2)]
+    plain = [desk.take(LARGE) for _ in range(2)]
+    done = []
+    for turn in desk.turns():
+        assert desk.take(EVENT).texts == [EVENT]
+        done.append(sum(deposit.called for deposit in packed + plain))
+        assert turn < 100
+    assert max(after - before for before, after in pairwise(done)) == 1
+    # 2 MiB come in eight pieces of 256 KiB.
+    assert done.index(1) + 1 >= 8
+    assert [result_of(deposit).texts for deposit in packed + plain] == [[EVENT]] * 4
+
+
+def test_refusals() -> None:
+    """What is wrong with one is found in its turn, and the next one has its turn."""
+    desk = Desk()
+    excessive = desk.take(b" " * (LIMITS.body_bytes + 1), packed=True)
+    wrong = desk.take(b" " * (2 * AT_ONCE_BYTES))
+    good = desk.take(LARGE)
+    assert list(desk.turns())
+    assert failure_of(excessive, TooLarge)
+    assert failure_of(wrong, InvalidEvent)
+    assert result_of(good).texts == [EVENT]
+
+
+@pytest.mark.parametrize("leaves", [0, 1])
+def test_client_that_goes(leaves: int) -> None:
+    """It is not waited for, whether its body waits for its turn or has it."""
+    desk = Desk()
+    deposits: list[Deferred[Any]] = [desk.take(LARGE, packed=True) for _ in range(2)]
+    deposits[leaves].cancel()
+    assert failure_of(deposits[leaves], CancelledError)
+    assert list(desk.turns())
+    assert result_of(deposits[1 - leaves]).texts == [EVENT]
+    assert result_of(desk.intake._turns.acquire())
