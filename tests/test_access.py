@@ -276,6 +276,11 @@ class TestHosts:
         raw = self.door(LOOPBACK).raw(b"GET /wsapi/ping %b\r\n" % head)
         assert raw.split(b" ")[1] == status
 
+    def test_name_in_the_target(self) -> None:
+        """A target that has a name beats the header."""
+        request = b"GET http://evil.example/wsapi/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert Door(access=Access()).raw(request).startswith(b"HTTP/1.1 421 ")
+
     def test_until_it_listens(self) -> None:
         """Before it is known where we listen, only the names for oneself are taken."""
         assert self.status(Door(access=Access()), "anything") == 421

@@ -46,6 +46,8 @@ def buffered(connection: Any) -> int:
         post(chunk(EVENT) + chunk(b""), CHUNKED, CHUNKED),
         post(chunk(EVENT) + chunk(b""), b"Transfer-Encoding: chunked, gzip"),
         post(chunk(EVENT) + chunk(b""), b"Transfer-Encoding : chunked"),
+        post(EVENT, b"Transfer-Encoding: identity"),
+        post(EVENT, b"Transfer-Encoding: identity", b"Content-Length: 15"),
         post(b"-1\r\n\r\n", CHUNKED),
         post(b"0x1\r\nx\r\n", CHUNKED),
         post(b"1 \r\nxy\r\n", CHUNKED),
@@ -60,7 +62,7 @@ def buffered(connection: Any) -> int:
         PING + b" folded: first\r\n\r\n",
         PING + b"X: a\rb\r\n\r\n",
     ],
-    ids=range(24),
+    ids=range(26),
 )
 @ensureDeferred
 async def test_bad_framing(server: Server, request_bytes: bytes) -> None:
@@ -69,6 +71,60 @@ async def test_bad_framing(server: Server, request_bytes: bytes) -> None:
     assert answer.status == 400
     assert answer.value["error"] == "bad_request"
     assert server.door.get("/count").value == 0
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"X: x\r\n" * 501, (b"X: " + b"x" * 9_000 + b"\r\n") * 2],
+    ids=["headers", "bytes"],
+)
+@ensureDeferred
+async def test_too_long_a_head(server: Server, head: bytes) -> None:
+    """So is a head with too many headers, or too many bytes in all of them."""
+    answer = await server.ask(PING + head + b"\r\n")
+    assert (answer.status, answer.value["error"]) == (431, "too_large")
+    assert "500 headers and 16384 bytes" in answer.reason
+
+
+@ensureDeferred
+async def test_length_beyond_numbers(server: Server) -> None:
+    """A length of more digits than Python reads is a body that is too large."""
+    answer = await server.ask(post(b"", b"Content-Length: " + b"9" * 5_000))
+    assert (answer.status, answer.value["error"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://localhost/wsapi/ping", 200),
+        (b"HTTPS://[::1]:8443/wsapi/ping?x", 200),
+        (b"http://localhost", 404),
+        (b"http://", 404),
+        (b"ftp://localhost/wsapi/ping", 404),
+    ],
+)
+@ensureDeferred
+async def test_target_with_a_host(server: Server, target: bytes, status: int) -> None:
+    """The form of a target that proxies use is taken as well, and its host beats the header."""
+    end = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert (await server.ask(b"GET " + target + end)).status == status
+
+
+@ensureDeferred
+async def test_pipelined_beside_others(server: Server) -> None:
+    """Who asks a thousand times at once has all answers, but nobody waits until the last one."""
+    greedy, other = await server.connect(), await server.connect()
+    request = PING + b"Host: x\r\n\r\n"
+    greedy.send(request * 1000)
+    await greedy.until(b"pong")
+    other.send(request)
+    await other.until(b"pong")
+    assert greedy.received.count(b"pong") < 500
+    while greedy.received.count(b"pong") < 1000:
+        await settle()
+    greedy.send(request)
+    while greedy.received.count(b"pong") < 1001:
+        await settle()
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kpiggybank.web.bounds import LIMITS, Limits
-from tests.socket_client import Server, chunk, padded_event, post
-from tests.web_client import Door
+from tests.socket_client import Server, chunk, padded_event, post, turn
+from tests.web_client import ROOT, Door
 
 LIMIT = 1000
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -62,6 +63,7 @@ async def test_declared_excess(server: Server) -> None:
     assert answer.value["error"] == "too_large"
     assert str(LIMITS.body_bytes) in answer.reason
     assert answer.headers["connection"] == "close"
+    assert server.site.journal.requests[b"POST", ROOT].outcomes == {"4xx": 1}
 
 
 @ensureDeferred
@@ -159,8 +161,12 @@ async def test_body_of_the_real_limit(server: Server) -> None:
     assert LIMITS.body_bytes == 8 * 2**20
     event = padded_event(2**18).replace(b" ", b"")
     body = b"[%b]" % b",".join([event] * 31)
-    answer = await server.ask(post(body + b" " * (2**23 - len(body)), b"Connection: close"))
-    assert answer.status == 201
+    request = post(body + b" " * (2**23 - len(body)), b"Connection: close")
+    asked = Deferred.fromCoroutine(server.ask(request))
+    while not asked.called:
+        server.door.clock.advance(0)  # so large a body is read in a turn of its own
+        await turn()
+    assert (await asked).status == 201
     assert server.door.get().body == body
 
 
@@ -215,8 +221,6 @@ async def test_refused_client_that_goes_on_sending(server: Server) -> None:
         PING + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         PING + b"Transfer-Encoding: gzip\r\n\r\n",
         PING + b"Transfer-Encoding: chunked\r\n\r\nnot a number\r\n",
-        PING + (b"X: " + b"x" * 9_000 + b"\r\n") * 2 + b"\r\n",
-        PING + b"X: x\r\n" * 600 + b"\r\n",
     ],
 )
 @ensureDeferred

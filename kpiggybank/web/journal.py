@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from kpiggybank.tally import SECONDS, Histogram
 
-#: The route of what none was found for, and of what was refused before one was looked for.
+#: The route of what none was found for.
 OTHER = "other"
 #: Its answers end when somebody leaves, so that it says nothing how long that took.
 STREAM = "/wsapi/interaction_data/stream"
@@ -96,10 +96,10 @@ class Journal:
             sent, id = request.sentLength, request.id
             self._tell(request.method, request.path, status, sent, seconds, id, end)
 
-    def refused(self, method: bytes, path: bytes, status: int, sent: int) -> bytes:
-        """Note that what is no proper request was refused; returns the id it has all the same."""
+    def refused(self, method: bytes, path: bytes, route: str, status: int, sent: int) -> bytes:
+        """Note that a request was refused before it was whole; returns the id that it has."""
         id = self.id_for(None)
-        self._requests(method, OTHER).outcomes[_CLASSES[status // 100]] += 1
+        self._requests(method, route).outcomes[_CLASSES[status // 100]] += 1
         if self._access_log:
             self._tell(method, path, status, sent, 0.0, id, WHOLE)
         return id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -30,6 +31,12 @@ SPARE_CONNECTIONS = 100
 #: How long what a refused client still sends is read and dropped, so that it can see its answer.
 LINGER_SECONDS = 5
 
+#: Requests of one client, all sent at once, that are answered before others have their turn.
+REQUESTS_A_TURN = 4
+
+#: A target as it is sent to proxies.
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
+
 #: How long the first request of a connection is waited for, when all are to be closed.
 FIRST_REQUEST_SECONDS = 1.0
 
@@ -44,6 +51,8 @@ class Connection(Patience, HTTPChannel):
     _host: IAddress | None = None
     _linger: IDelayedCall | None = None
     _made = 0.0
+    _ahead = 0  # requests that were answered in this turn while more had come
+    _next_turn: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Be known to the site."""
@@ -78,8 +87,9 @@ class Connection(Patience, HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Be forgotten."""
-        if self._linger is not None and self._linger.active():
-            self._linger.cancel()
+        for call in (self._linger, self._next_turn):
+            if call is not None and call.active():
+                call.cancel()
         super().connectionLost(reason)
         self.forget()
         self.site.connection_lost(self)
@@ -101,7 +111,9 @@ class Connection(Patience, HTTPChannel):
         if self._refused:
             return
         self._refused = True
-        id = self.site.journal.refused(*self._asked(), status, len(body))
+        method, path = self._asked()
+        route = self.site.route_of(path)
+        id = self.site.journal.refused(method, path, route, status, len(body))
         headers.setRawHeaders(b"Date", [self.site.date])
         headers.setRawHeaders(b"X-Request-Id", [id])
         headers.setRawHeaders(b"Content-Type", [JSON])
@@ -144,7 +156,29 @@ class Connection(Patience, HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # The one place where twisted.web refuses what it cannot parse; its own answer has no body.
-        self.refuse(400, "bad_request", "this is not HTTP as it should be")
+        count, size = self.maxHeaders, self.totalHeadersSize
+        if self._receivedHeaderCount > count or self._receivedHeaderSize > size:
+            self.refuse(431, "too_large", f"a head may have {count} headers and {size} bytes")
+        else:
+            self.refuse(400, "bad_request", "this is not HTTP as it should be")
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Keep a header, if it is one."""
+        try:
+            fit: bool = super().headerReceived(line)
+        except ValueError:  # a length of more digits than Python reads
+            self.refuse(413, "too_large", "no body may have so many bytes")
+            return False
+        return fit
+
+    def allHeadersReceived(self) -> None:
+        """Take a target in the form for proxies as what it is, too, which HTTP/1.1 demands."""
+        absolute = None if self._path.startswith(b"/") else _ABSOLUTE.fullmatch(self._path)
+        if absolute is not None:
+            host, path = absolute.groups()
+            self._path = path if path.startswith(b"/") else b"/" + path
+            self.requests[-1].requestHeaders.setRawHeaders(b"Host", [host])
+        super().allHeadersReceived()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a header, or a first line, that is too long to be kept."""
@@ -161,19 +195,30 @@ class Connection(Patience, HTTPChannel):
         """Go on to the next request, which may have arrived; but not before answers are taken."""
         request.release()
         self._phase = WORK
-        # By itself twisted.web would answer, and keep, all that a client asks and never reads.
+        # By itself twisted.web would answer, and keep, all that a client asks and never reads; and
+        # all that it asks at once before anybody else is heard.
         self.paused = self._waitingForTransport
+        if self._buffer or self._dataBuffer:
+            self._ahead += 1
+            if self._ahead >= REQUESTS_A_TURN and not self.paused:
+                self.paused = True
+                self._next_turn = self.callLater(0, self._go_on)
         super().requestDone(request)
         if self.paused:
             self._networkProducer.pauseProducing()
         self._watch()
 
+    def _go_on(self) -> None:
+        self._ahead = 0
+        self.paused = False
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")
+
     def resumeProducing(self) -> None:
         """Go on: answers have been taken."""
         super().resumeProducing()
-        if self.paused:
-            self.paused = False
-            self.dataReceived(b"")
+        if self.paused and not (self._next_turn is not None and self._next_turn.active()):
+            self._go_on()
 
     def _watch(self) -> None:
         """Give what is waited for its time, from when the wait for it began."""

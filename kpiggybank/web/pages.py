@@ -14,6 +14,7 @@ from zope.interface import implementer
 from kpiggybank.web.answers import refuse
 from kpiggybank.web.description import Operation, operations
 from kpiggybank.web.documents import Document
+from kpiggybank.web.routes import Routes
 
 _FOLDER = Path(__file__).parent / "page"
 #: In the page, the place of what can be tried.
@@ -69,7 +70,7 @@ class Pages:
         others: that one; a leaf.
     """
 
-    _others: IResource
+    _others: Routes
     _documents: dict[bytes, Document] = attrs.field(init=False)
 
     isLeaf = True
@@ -78,12 +79,18 @@ class Pages:
     def _by_path(self) -> dict[bytes, Document]:
         return {path.encode(): document for path, document in PAGE.items()}
 
+    def route_of(self, path: bytes) -> str:
+        """See `Routes.route_of`."""
+        if path not in self._documents:
+            return self._others.route_of(path)
+        return "/" if path == b"/" else "/page/"
+
     def render(self, request: Any) -> Any:
         """Answer a `BankRequest`, now or later."""
         document = self._documents.get(request.path)
         if document is None:
             return self._others.render(request)
-        request.route = "/" if request.path == b"/" else "/page/"
+        request.route = self.route_of(request.path)
         if request.method in (b"GET", b"HEAD"):
             body = document.answer(request)
         else:

@@ -42,6 +42,10 @@ class BankRequest(Request):
         if site.access is not None:
             self.method, self.path, self.clientproto = self.channel.first_line()
             self._denial = site.access.check(self)
+        if length is not None and self.requestHeaders.hasHeader(b"transfer-encoding"):
+            # Other than `chunked`: whoever is between us and the client may see another end of it.
+            self.channel.refuse(400, "bad_request", "'Transfer-Encoding' takes chunked")
+            return
         if length == 0:
             return
         if self._denial is not None:
@@ -104,6 +108,7 @@ class BankRequest(Request):
         self.site = site = self.channel.site
         self.setHeader(b"Date", site.date)
         if self._denial is not None:
+            self.route = site.route_of(self.path)
             self.answer(self._denial)
             return
         if is_counted(self.path):

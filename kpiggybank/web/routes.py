@@ -42,12 +42,15 @@ class Routes(KleinResource):
         }
         self._names = {path: name for (_, path), (_, name) in self._endpoints.items()}
 
+    def route_of(self, path: bytes) -> str:
+        """The route of a path, as it is written; `OTHER` where there is none."""
+        return self._names.get(path.rstrip(b"/"), OTHER)
+
     def render(self, request: Any) -> Any:
         """Answer a `BankRequest`, now or later."""
         found = self._endpoints.get((request.method, request.path))
         if found is None:
-            path = b"/" + b"/".join(request.postpath).rstrip(b"/")
-            request.route = self._names.get(path, OTHER)
+            request.route = self.route_of(b"/" + b"/".join(request.postpath))
             return super().render(request)
         endpoint, request.route = found
         result = maybeDeferred(self._execute, endpoint, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.web.server import Site
 
 from kpiggybank.web.access import Access
 from kpiggybank.web.bounds import LIMITS, Limits, Work
-from kpiggybank.web.journal import Journal
+from kpiggybank.web.journal import OTHER, Journal
 from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, Connection
 from kpiggybank.web.request import BankRequest
 
@@ -31,6 +32,7 @@ class BankSite(Site):
 
     Attributes:
         limits, access: the same.
+        route_of: the route of a path, as it is written in the table of routes.
         work: the requests in work.
     """
 
@@ -49,6 +51,7 @@ class BankSite(Site):
             resource, requestFactory=BankRequest, parsePOSTFormSubmission=False, reactor=reactor
         )
         self.limits = limits
+        self.route_of: Callable[[bytes], str] = getattr(resource, "route_of", lambda path: OTHER)
         self.access = access
         self.work = Work(limits)
         self.journal = Journal() if journal is None else journal

@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import NotFound
@@ -84,7 +83,7 @@ class WsApi:
         return Intake(self._clock, self._limits)
 
     @property
-    def resource(self) -> IResource:
+    def resource(self) -> Routes:
         """All routes as one resource."""
         return Routes(self.app, self.failed)
 
