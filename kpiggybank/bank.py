@@ -15,7 +15,6 @@ from kpiggybank.events import Deposit, Event, EventPage, EventText, Page, Range
 from kpiggybank.feed import Feed
 from kpiggybank.follower import Follower, Wish
 from kpiggybank.interfaces import (
-    PAGE_BYTES,
     ForgottenCursor,
     IChangeNotifier,
     IdConflict,
@@ -145,7 +144,7 @@ class Bank:
         piece = await self._store.read(span, page)
         events = list(piece.events)
         size = sum(len(event.json) for event in events)
-        while page.where and piece.after and len(events) < page.limit and size < PAGE_BYTES:
+        while page.where and piece.after and len(events) < page.limit and size < page.size:
             await deferLater(self._clock, 0)  # a store in memory answers at once
             rest = attrs.evolve(page, limit=page.limit - len(events), after=piece.after)
             piece = await self._store.read(span, rest)

@@ -16,6 +16,9 @@ from kpiggybank.where import EVERYTHING, Where
 
 Number = int | float
 
+#: JSON bytes of a piece of a range, unless its reader says otherwise.
+PAGE_BYTES = 4 * 2**20
+
 _INT64 = range(-(2**63), 2**63)
 _decode = msgspec.json.Decoder().decode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
@@ -88,12 +91,14 @@ class Page:
         after: the `EventPage.after` of the piece before; None begins at the range's edge.
         descending: the newest timestamp first (among equals, the latest arrival first).
         where: what the events must meet; others are passed over.
+        size: JSON bytes after which the piece ends early; one event is always in it.
     """
 
     limit: int
     after: str | None = None
     descending: bool = False
     where: Where = EVERYTHING
+    size: int = PAGE_BYTES
 
 
 @attrs.frozen

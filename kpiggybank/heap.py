@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from contextlib import suppress
 
 #: The parameters of `mallopt(3)`.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
+
+#: How often free memory is given back.
+GIVE_BACK_SECONDS = 30.0
 
 #: Blocks below this come from the heap, and so much of it may be free at its end.
 _BLOCK_BYTES = 4 * 2**20
@@ -46,3 +50,13 @@ def keep_free_memory() -> None:
     mallopt(_M_ARENA_MAX, 1)
     mallopt(_M_MMAP_THRESHOLD, _BLOCK_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _FREE_BYTES)
+
+
+def give_back_memory() -> None:
+    """Give back what is free anywhere in the heap, and not just at its end.
+
+    After a crowd has gone, a few small things that stay keep the kernel from getting all the memory
+    before them. It takes a millisecond or two, more only where there is much to be given back.
+    """
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

@@ -19,9 +19,6 @@ from zope.interface import Interface
 from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
 from kpiggybank.tally import Histogram
 
-#: JSON bytes after which a store ends a piece of a range early.
-PAGE_BYTES = 4 * 2**20
-
 #: Unwanted events after which a store ends a piece of a range early, empty perhaps.
 PASSED_OVER = 2000
 

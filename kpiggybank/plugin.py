@@ -13,8 +13,10 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
 
 from kpiggybank import heap, logs
 from kpiggybank.about import about
@@ -59,6 +61,13 @@ class Options(UsageOptions):
     optParameters: ClassVar = [_parameter(setting) for setting in SETTINGS]
 
     config: Config
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Take what was given; what is no option ends the process with one line and status 1."""
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            _refuse(f"{error}; twistd kpiggybank --help lists the options")
 
     def postOptions(self) -> None:
         """Check every setting; a wrong one ends the process with one line and status 1."""
@@ -111,6 +120,8 @@ def makeService(options: Options) -> BankService:
     observer = None if runner is None else logs.observer(runner, quiet=quiet, as_json=as_json)
     heap.keep_free_memory()
     heap.search_less_for_cycles()
+    give_back = LoopingCall(heap.give_back_memory)
+    reactor.callWhenRunning(give_back.start, heap.GIVE_BACK_SECONDS, now=False)
     reactor.callWhenRunning(_stop_on_signals, reactor)
     reactor.callWhenRunning(sources.renew_on_hangup, reactor, access.use)
     notifier = Notifier.from_environ(os.environ, reactor)

@@ -26,6 +26,7 @@ from kpiggybank.notify import Notifier
 from kpiggybank.values import ConfigError
 from kpiggybank.web.access import Access, is_local
 from kpiggybank.web.site import BankSite
+from kpiggybank.words import one_line
 
 #: How long a stop waits for requests that have begun and for followers that read slowly.
 STOP_SECONDS = 20.0
@@ -35,10 +36,6 @@ ACCEPTING_TURNS = 12
 
 EXAMPLE = """curl -d 'data={"type": "hello", "timestamp": 1}'"""
 EXAMPLE_WITH_TOKEN = EXAMPLE.replace("-d", '-H "Authorization: Bearer $WRITE_TOKEN" -d')
-
-
-class MetricsError(Exception):
-    """The metrics cannot be offered; the text is one line."""
 
 
 @attrs.define(eq=False, slots=False)
@@ -96,7 +93,7 @@ class BankService(Service):
         self._notifier.status(f"opens the store: {self._store.describe()}")
         await self._bank.open()
         await self._offer_metrics()
-        port: IListeningPort = await self._endpoint.listen(self._site)
+        port = await _listen(self._endpoint, self._site, "HOST and PORT, or LISTEN, take")
         address = port.getHost()
         self._site.listens_at(address)
         if not (self._access.tokens or self._anonymous or is_local(address)):
@@ -117,14 +114,14 @@ class BankService(Service):
         if self._metrics is None:
             return
         site, endpoint = self._metrics
-        try:
-            self._metrics_port = await endpoint.listen(site)
-        except CannotListenError as error:
-            raise MetricsError(f"METRICS takes a free address of this machine: {error}") from error
+        self._metrics_port = await _listen(endpoint, site, "METRICS takes")
         address = self._metrics_port.getHost()
         site.listens_at(address)
         url = _url(address)
-        self._log.info("metrics are at {url}/metrics", url=url)
+        if is_local(address):
+            self._log.info("metrics are at {url}/metrics", url=url)
+        else:
+            self._log.warn("metrics are at {url}/metrics, for who can reach it", url=url)
 
     async def _end_metrics(self) -> None:
         if self._metrics is not None and self._metrics_port is not None:
@@ -135,9 +132,7 @@ class BankService(Service):
         if self._stopping:
             return  # whatever it waited for was given up
         reason = failure.getErrorMessage()
-        if failure.check(CannotListenError):
-            reason = f"HOST and PORT, or LISTEN, take a free address of this machine: {reason}"
-        if failure.check(StoreError, CannotListenError, ConfigError, MetricsError):
+        if failure.check(StoreError, ConfigError):
             self._log.critical("KPIggyBank cannot start: {reason}", reason=reason)
         else:
             self._log.failure("KPIggyBank cannot start", failure)
@@ -182,6 +177,16 @@ class BankService(Service):
         await self._store.close()
         if self._port is not None:
             self._log.info("KPIggyBank has stopped")
+
+
+async def _listen(endpoint: IStreamServerEndpoint, site: BankSite, takes: str) -> IListeningPort:
+    """Listen at what a setting says; raises ConfigError where that cannot be."""
+    try:
+        port: IListeningPort = await endpoint.listen(site)
+    except (CannotListenError, OSError, OverflowError, ValueError) as error:
+        reason = one_line(str(error))
+        raise ConfigError(f"{takes} a free address of this machine: {reason}") from error
+    return port
 
 
 def _url(address: IAddress) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import signal
+import stat
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from hmac import compare_digest
@@ -50,6 +52,10 @@ def _is_among(digest: bytes, known: Iterable[bytes]) -> bool:
     return sum([compare_digest(digest, each) for each in known]) > 0
 
 
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 @attrs.frozen
 class TokenSource:
     """Where the tokens of one kind are told.
@@ -76,14 +82,19 @@ class TokenSource:
     def _in_file(self) -> tuple[str, ...]:
         takes = f"{self.variable} takes a file of tokens, by line or comma; {self.path!r}"
         try:
-            with open(self.path, "rb") as file:
-                text = file.read(MAX_FILE_BYTES + 1)
+            # What is no file, such as a pipe, might keep everybody waiting.
+            with open(self.path, "rb", opener=_at_once) as file:
+                is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+                text = file.read(MAX_FILE_BYTES + 1) if is_file else b""
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a path"
             raise ConfigError(f"{takes} cannot be read: {reason}") from None
+        if not is_file:
+            raise ConfigError(f"{takes} is no file")
         if len(text) > MAX_FILE_BYTES:
             raise ConfigError(f"{takes} is larger than {MAX_FILE_BYTES} bytes")
         try:
+            text = text.removeprefix(codecs.BOM_UTF8)
             return tokens_in(_BETWEEN.sub(",", text.decode("ascii")).strip(","))
         except ValueError:
             raise ConfigError(f"{takes} has none, or what is none") from None

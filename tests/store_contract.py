@@ -12,9 +12,8 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 
-from kpiggybank.events import Event, Page, Range, sortable
+from kpiggybank.events import PAGE_BYTES, Event, Page, Range, sortable
 from kpiggybank.interfaces import (
-    PAGE_BYTES,
     PASSED_OVER,
     EventNotFound,
     IdConflict,

@@ -51,7 +51,6 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces, pages and rings so small that a few events go beyond each of them."""
     for module, name, size in (
         (bank, "EVENTS_COUNTED_AT_ONCE", 3),
-        (bank, "PAGE_BYTES", 1200),
         (feed, "BELLS_AT_ONCE", 2),
         (feed, "CHANGES_AT_ONCE", 4),
         (feed, "CHANGES_BYTES", 600),
@@ -61,9 +60,10 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         (ring, "RING_BYTES", 3000),
         (ring, "RING_CHANGES", 9),
         (bounds, "CHANGES_BYTES", 600),
-        (bounds, "PAGE_BYTES", 1200),
         (bounds, "PASSED_OVER", 2),
+        (wsapi, "BYTES_AT_ONCE", 1200),
         (wsapi, "EVENTS_AT_ONCE", 3),
+        (wsapi, "PAGE_BYTES", 1200),
     ):
         monkeypatch.setattr(module, name, size)
 

@@ -50,7 +50,17 @@ ALLOWED = {
     "check": {"stores", "interfaces"},
     "backup": {"stores", "interfaces"},
     "values": set[str](),
-    "service": {"web", "stores", "bank", "feed", "interfaces", "notify", "values", "tokens"},
+    "service": {
+        "web",
+        "stores",
+        "bank",
+        "feed",
+        "interfaces",
+        "notify",
+        "values",
+        "tokens",
+        "words",
+    },
     "plugin": {
         *("web", "stores", "bank", "config", "events", "files", "settings", "values", "tokens"),
         *("interfaces", "notify", "logs", "about", "metrics", "heap", "service"),

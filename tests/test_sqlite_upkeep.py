@@ -13,8 +13,8 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
-from kpiggybank.events import Event, Page, Range
-from kpiggybank.interfaces import PAGE_BYTES, StoreBroken, StoreFull
+from kpiggybank.events import PAGE_BYTES, Event, Page, Range
+from kpiggybank.interfaces import StoreBroken, StoreFull
 from kpiggybank.stores.sqlite import file as file_module
 from kpiggybank.stores.sqlite import store as store_module
 from kpiggybank.stores.sqlite.checking import FileCheck

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def source(path: Path, *given: str) -> TokenSource:
     [
         ("one", ["one"]),
         ("one\n", ["one"]),
+        ("\ufeffone\n", ["one"]),
         ("one\r\n", ["one"]),
         ("one\n\n\n", ["one"]),
         ("one\ntwo\n", ["one", "two"]),
@@ -78,6 +80,14 @@ def test_file_that_is_none(path: str, tmp_path: Path) -> None:
         source(tmp_path / path).read()
     assert "cannot be read" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_pipe(tmp_path: Path) -> None:
+    """What is no file is not waited for."""
+    path = tmp_path / "tokens"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="is no file"):
+        source(path).read()
 
 
 def test_nothing_is_shown() -> None:

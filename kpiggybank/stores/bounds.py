@@ -8,7 +8,7 @@ from itertools import islice
 import attrs
 
 from kpiggybank.events import Change, Event, Page
-from kpiggybank.interfaces import CHANGES_BYTES, PAGE_BYTES, PASSED_OVER
+from kpiggybank.interfaces import CHANGES_BYTES, PASSED_OVER
 
 
 @attrs.define(eq=False)
@@ -33,7 +33,7 @@ class Basket:
             self._passed_over += 1
         return (
             len(self.events) == self._page.limit
-            or self._size >= PAGE_BYTES
+            or self._size >= self._page.size
             or self._passed_over == PASSED_OVER
         )
 

@@ -15,6 +15,10 @@ from zope.interface import implementer
 
 T = TypeVar("T")
 
+#: How often a reader that takes nothing is looked at, in the time that it has. The first look sees
+#: what the kernel took at the beginning, which is not yet a sign of life.
+LOOKS = 8
+
 #: Bytes that are given to the transport at once.
 SLICE_BYTES = 256 * 2**10
 
@@ -45,6 +49,7 @@ class Outlet:
     _paused: Deferred[None] | None = attrs.field(default=None, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _unread: object = attrs.field(default=None, init=False)
+    _taken_at: float = attrs.field(default=0.0, init=False)
 
     def __enter__(self) -> Outlet:
         self._request.registerProducer(self, True)
@@ -107,14 +112,19 @@ class Outlet:
             transport.write(b"".join(parts)[sent:])
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
-        self._unread = self._backlog()
-        self._timer = self._clock.callLater(self._patience, self._look, paused)
+        self._unread, self._taken_at = self._backlog(), self._clock.seconds()
+        self._timer = self._clock.callLater(self._patience / LOOKS, self._look, paused)
         return paused.addBoth(self._look_no_more)
 
     def _look(self, paused: Deferred[None]) -> None:
         unread, self._unread = self._unread, self._backlog()
+        now = self._clock.seconds()
         if self._unread != unread:
-            self._timer = self._clock.callLater(self._patience, self._look, paused)
+            self._taken_at = now
+        left = self._taken_at + self._patience - now
+        if left > 0:
+            pause = min(left, self._patience / LOOKS)
+            self._timer = self._clock.callLater(pause, self._look, paused)
         else:
             self._paused = None
             text = f"its reader took nothing for {self._patience:g} seconds"

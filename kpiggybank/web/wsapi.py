@@ -20,7 +20,7 @@ from werkzeug.http import parse_accept_header
 
 from kpiggybank.about import About, about
 from kpiggybank.bank import NOW, Bank
-from kpiggybank.events import Deposit
+from kpiggybank.events import PAGE_BYTES, Deposit
 from kpiggybank.interfaces import InvalidCursor, StoreDamaged
 from kpiggybank.web.answers import (
     RETRY_AFTER_SECONDS,
@@ -42,8 +42,8 @@ from kpiggybank.words import one_line
 
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
 CURSOR_HEADER = b"KPIggyBank-Cursor"
-#: Events that a range reads at once: twice as many are the memory that a slow reader costs.
-EVENTS_AT_ONCE = 1500
+#: What a range reads at once; twice as much is the memory that a slow reader costs.
+EVENTS_AT_ONCE, BYTES_AT_ONCE = 1500, 2**20
 
 _KEY = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _ROOT = "/wsapi/interaction_data"
@@ -126,10 +126,11 @@ class WsApi:
 
     async def _range(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
         span, limit = query.span, query.limit
-        page = query.page(EVENTS_AT_ONCE if limit is None else limit)
         if limit is None:
+            page = attrs.evolve(query.page(EVENTS_AT_ONCE), size=BYTES_AT_ONCE)
             piece = await form.read(self._bank, span, page)
         else:
+            page = attrs.evolve(query.page(limit), size=PAGE_BYTES)
             piece = form.piece(await self._bank.page(span, page))
         after = piece.after
         if limit is not None or after is None:

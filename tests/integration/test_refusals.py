@@ -68,6 +68,22 @@ async def test_wrong_setting(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [("--nonsense",), ("--port",), ("nonsense",)], ids=str)
+@pytest_twisted.ensureDeferred
+async def test_no_option(options: tuple[str, ...], tmp_path: Path) -> None:
+    """What is no option is one line, too, that says where they are listed."""
+    assert "--help" in await refusal(tmp_path, SQLITE, *options)
+
+
+@pytest.mark.parametrize("setting", ["LISTEN", "METRICS"])
+@pytest.mark.parametrize("place", ["tcp:99999:interface=127.0.0.1", "unix:/no/such/folder/x"])
+@pytest_twisted.ensureDeferred
+async def test_place_that_cannot_be(setting: str, place: str, tmp_path: Path) -> None:
+    """An endpoint that is proper, but cannot be, is named with its setting."""
+    line = await refusal(tmp_path, MEMORY | {setting: place})
+    assert f"{setting}{',' if setting == 'LISTEN' else ''} take" in line
+
+
 @pytest.mark.parametrize("store", [SQLITE, MEMORY], ids=["sqlite", "memory"])
 @pytest_twisted.ensureDeferred
 async def test_host_of_another_machine(store: dict[str, str], tmp_path: Path) -> None:

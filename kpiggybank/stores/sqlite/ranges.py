@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from contextlib import closing
+from contextlib import closing, suppress
 from math import inf
 
 import apsw
+import attrs
 
 from kpiggybank.events import EventPage, EventText, Number, Page, Range, sortable
-from kpiggybank.interfaces import PAGE_BYTES
 from kpiggybank.stores.bounds import Basket
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows
 
 _GREATEST = 2**63 - 1
+
+#: By what the events of a piece are divided, one after the other, until it is not too large.
+_FEWER = (1, 8, 64)
 
 # A piece that is not the first begins within a timestamp (many events may share one) and goes on
 # beyond it. Two questions, because SQLite answers `(timestamp, seq) > (?, ?)` by walking over all
@@ -59,11 +62,12 @@ def copy(
     connection: apsw.Connection, sequence: Sequence, span: Range, page: Page, comma: bytes
 ) -> EventText:
     """See `IRangeCopier.copy`."""
-    usual = connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES)
+    usual = connection.limit(apsw.SQLITE_LIMIT_LENGTH, page.size)
     try:
-        return _copy(connection, sequence, span, page, comma)
-    except apsw.TooBigError:
-        pass  # large events: fewer at a time
+        for fewer in _FEWER:
+            with suppress(apsw.TooBigError):  # large events: fewer at a time
+                some = attrs.evolve(page, limit=max(page.limit // fewer, 1))
+                return _copy(connection, sequence, span, some, comma)
     finally:
         connection.limit(apsw.SQLITE_LIMIT_LENGTH, usual)
     return read(connection, sequence, span, page).joined(comma)
