@@ -66,6 +66,8 @@ class Routes(KleinResource):
         # The client has gone, so there is nobody to be told but the log.
         if not failure.check(CancelledError):
             self._log.failure("a request failed after its client had gone", failure)
+        # Its frames would keep what was to be sent until cycles are looked for.
+        failure.cleanFailure()
         return None
 
     def _cut(self, failure: Failure, request: Any) -> None:

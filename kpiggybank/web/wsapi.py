@@ -249,6 +249,8 @@ class WsApi:
             self._log.warn("a stream was cut: its place is in a database that is gone")
         else:
             self._log.failure("an answer was cut short", failure)
+        # Its frames would keep what was to be sent until cycles are looked for.
+        failure.cleanFailure()
         return request.notifyFinish().addErrback(lambda reason: None)
 
 
