@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from kpiggybank.events import Range
-from kpiggybank.web.wsapi import EVENTS_AT_ONCE
+from kpiggybank.web.wsapi import BYTES_AT_ONCE, EVENTS_AT_ONCE
 from tests.socket_client import Server, padded_event, post, settle, turn
 from tests.web_client import Door, StagedStore, event, has_fired, result_of
 
@@ -269,4 +269,5 @@ async def store_much(server: Server) -> int:
     one = event("", 1, pad="x" * 2000)
     batch = [type(one)(str(number), 1, one.json) for number in range(MANY)]
     result_of(server.door.store.append(batch))
-    return math.ceil(MANY / EVENTS_AT_ONCE)
+    at_once = min(EVENTS_AT_ONCE, math.ceil(BYTES_AT_ONCE / len(one.json)))
+    return math.ceil(MANY / at_once)
