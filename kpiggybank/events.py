@@ -7,7 +7,6 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import attrs
 import msgspec
@@ -139,15 +138,16 @@ class Deposit:
         timestamps: of its events, lists already flattened.
         texts: the JSON of the same events, as in `Event`.
         single: whether it was one event by itself rather than a list, even of one.
+        size: the bytes of those texts.
     """
 
     timestamps: Sequence[Number]
     texts: Sequence[bytes]
     single: bool
+    size: int = attrs.field(init=False)
 
-    @cached_property
-    def size(self) -> int:
-        """The bytes of the JSON of its events."""
+    @size.default
+    def _its_size(self) -> int:
         return sum(map(len, self.texts))
 
 

@@ -127,6 +127,8 @@ class Feed:
         stored it gets the answer first.
         """
         self.doubt()
+        if not self._bells:
+            return
         if self._round is None:
             self._begin_round()
         else:

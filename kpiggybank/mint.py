@@ -40,19 +40,13 @@ class Mint:
 
     def __call__(self) -> str:
         """The next id."""
-        now = self._milliseconds()
-        if now > self._last >> 64:
-            self._last = (now << 64) | randbits(63)
-        else:
-            self._last += 1
-        return f"{self._last:028x}"
+        return self.several(1)[0]
 
     def several(self, count: int) -> list[str]:
         """The next ids, at less cost than one by one."""
-        if count == 0:
-            return []
-        first = int(self(), 16)
-        self._last += count - 1
+        now = self._milliseconds()
+        first = (now << 64) | randbits(63) if now > self._last >> 64 else self._last + 1
+        self._last = max(self._last, first + count - 1)
         return [number.to_bytes(14, "big").hex() for number in range(first, first + count)]
 
 

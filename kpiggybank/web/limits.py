@@ -69,6 +69,7 @@ class Connection(Patience, HTTPChannel):
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         """Write the head of an answer that is not written in one piece."""
+        headers.setRawHeaders(b"Date", [self.site.date])
         for name, value in COMMON_HEADERS:
             if name != POLICY or not headers.hasHeader(POLICY):
                 headers.setRawHeaders(name, [value])

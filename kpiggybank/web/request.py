@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
@@ -34,6 +35,7 @@ class BankRequest(Request):
     _work: Any = None  # where it is counted, if it is
     _held = 0  # bytes that are counted
     _denial: bytes | None = None  # the body of the answer to who may not make this request
+    _answering: Deferred[Any] | None = None
 
     def gotLength(self, length: int | None) -> None:
         """Refuse who may not ask, and a declared excess, before any of the body is read."""
@@ -106,7 +108,6 @@ class BankRequest(Request):
     def _process(self) -> None:
         # What twisted.web does, but it looks for the resource, and writes the date each time.
         self.site = site = self.channel.site
-        self.setHeader(b"Date", site.date)
         if self._denial is not None:
             self.route = site.route_of(self.path)
             self.answer(self._denial)
@@ -120,11 +121,14 @@ class BankRequest(Request):
         if (self.method, self.path) == (b"OPTIONS", b"*"):
             self._handleStar()
             return
-        self.prepath, self.postpath = [], [*map(unquote_to_bytes, self.path[1:].split(b"/"))]
         try:
             self.render(site.resource)
         except Exception:
             self.processingFailed(Failure())
+
+    def wait_for(self, answering: Deferred[Any]) -> None:
+        """Cancel this if the client goes before it is answered."""
+        self._answering = answering
 
     def answer(self, body: bytes | None) -> None:
         """End the answer: with this body, to the length of which its head is set, or as it is.
@@ -140,6 +144,7 @@ class BankRequest(Request):
             self.startedWriting = 1
             head = [
                 b"%b %d %b" % (self.clientproto, self.code, self.code_message),
+                b"Date: %b" % self.channel.site.date,
                 b"X-Request-Id: %b" % self.id,
             ]
             for name, values in self.responseHeaders.getAllRawHeaders():
@@ -162,6 +167,8 @@ class BankRequest(Request):
         if self.began and not self.finished:
             self.channel.site.journal.ended(self, CUT if self.startedWriting else GONE)
         super().connectionLost(reason)
+        if self._answering is not None:
+            self._answering.cancel()
 
     def getRequestHostname(self) -> bytes:
         """A fixed name: no route depends on it, and a client's may be anything."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from klein import Klein
 from klein.resource import KleinResource
@@ -50,19 +51,20 @@ class Routes(KleinResource):
         """Answer a `BankRequest`, now or later."""
         found = self._endpoints.get((request.method, request.path))
         if found is None:
+            request.prepath = []
+            request.postpath = [*map(unquote_to_bytes, request.path[1:].split(b"/"))]
             request.route = self.route_of(b"/" + b"/".join(request.postpath))
             return super().render(request)
         endpoint, request.route = found
         result = maybeDeferred(self._execute, endpoint, request)
-        request.notifyFinish().addErrback(lambda gone: result.cancel())
-        result.addErrback(self._answer_failure, request)
-        result.addCallback(request.answer)
+        request.wait_for(result)
+        result.addCallbacks(request.answer, self._answer_failure, errbackArgs=(request,))
         result.addErrback(self._cut, request)
         return NOT_DONE_YET
 
     def _answer_failure(self, failure: Failure, request: Any) -> Any:
         if request.channel is not None:
-            return self._failed(request, failure)
+            return maybeDeferred(self._failed, request, failure).addCallback(request.answer)
         # The client has gone, so there is nobody to be told but the log.
         if not failure.check(CancelledError):
             self._log.failure("a request failed after its client had gone", failure)
