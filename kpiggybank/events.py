@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import attrs
 import msgspec
 
+from kpiggybank.decoding import decode
 from kpiggybank.where import EVERYTHING, Where
 
 Number = int | float
@@ -19,7 +20,6 @@ Number = int | float
 PAGE_BYTES = 4 * 2**20
 
 _INT64 = range(-(2**63), 2**63)
-_decode = msgspec.json.Decoder().decode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -174,11 +174,11 @@ def exact_timestamp(number: Number, json: bytes) -> Number:
     Only a float beyond 64 bits can hide an integer, so only then is the event decoded.
     """
     if isinstance(number, float) and not -(2.0**63) < number < 2.0**63:
-        timestamp: Number = _decode(json)["timestamp"]
+        timestamp: Number = decode(json)["timestamp"]
         return timestamp
     return number
 
 
 def same_value(one: bytes, other: bytes) -> bool:
     """Whether two events are equal as JSON values, whatever the order of an object's members."""
-    return one == other or _encode_sorted(_decode(one)) == _encode_sorted(_decode(other))
+    return one == other or _encode_sorted(decode(one)) == _encode_sorted(decode(other))

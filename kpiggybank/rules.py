@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from contextlib import suppress
 
 import msgspec
 
-from kpiggybank.events import EventLimits, ExcessiveEvent
+from kpiggybank.events import Deposit, EventLimits, ExcessiveEvent
 
 #: Of a longer text, about so many bytes are worked on at once: their objects are some megabytes.
 PIECE_BYTES = 2**18
 #: What may stand between the parts of JSON.
 SPACES = b" \n\r\t"
+
+#: A body that is read in steps. Each tells the bytes that were worked on, those of events that are
+#: decoded; easier work counts less. So others can have their turn between them.
+Steps = Generator[int, None, Deposit]
 
 _WHITE = (b" ", b"\n", b"\r", b"\t")
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
+from kpiggybank.decoding import decode
 from kpiggybank.events import Deposit, EventLimits, InvalidEvent, Number, sortable
 from kpiggybank.rules import (
     LIMITS,
     PIECE_BYTES,
     SPACES,
+    Steps,
     any_reserved,
     compact,
     deeper,
@@ -24,29 +26,36 @@ from kpiggybank.rules import (
 #: JSON in memory that is its own, or in that of a larger text.
 Text = bytes | memoryview
 
-_decode = msgspec.json.Decoder().decode
 _decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
+#: The bytes of a step, and of those that an event counts as beside its own.
+_STEP_BYTES, _EVENT_BYTES = 2**15, 100
 
-def thoroughly(text: bytes, limits: EventLimits = LIMITS) -> Deposit:
+
+def thoroughly(text: bytes, limits: EventLimits = LIMITS) -> Steps:
     """The events in a text, which are decoded one by one."""
     text = text.strip(SPACES)
     if text.startswith(b"["):
-        return listed(_flat(text, limits), limits)
+        return (yield from listed(_flat(text, limits), limits))
     timestamp, json = _event(text, 0, limits, "the data")
     return Deposit([timestamp], [json], single=True)
 
 
-def listed(texts: Iterable[Text], limits: EventLimits) -> Deposit:
+def listed(texts: Iterable[Text], limits: EventLimits) -> Steps:
     """The events in some texts, one in each."""
     timestamps, kept = [], []
+    work = 0
     for index, text in enumerate(texts):
         if index == limits.events:
             raise too_many(limits)
         timestamp, json = _event(text, index, limits, f"event {index}")
         timestamps.append(timestamp)
         kept.append(json)
+        work += len(text) + _EVENT_BYTES
+        if work >= _STEP_BYTES:
+            yield work
+            work = 0
     return Deposit(timestamps, kept, single=False)
 
 
@@ -93,7 +102,7 @@ def _event(text: Text, index: int, limits: EventLimits, where: str) -> tuple[Num
     try:
         if len(text) > limits.event_bytes:
             limit_size(compact(bytes(text)), index, limits)
-        value = _decode(text)
+        value = decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"{where} is not JSON: {error}") from None
     except RecursionError:

@@ -7,7 +7,8 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-_decode = msgspec.json.Decoder().decode
+from kpiggybank.decoding import decode
+
 _literal = msgspec.json.Decoder(int | float | bool | None).decode
 
 
@@ -106,7 +107,7 @@ class Where:
         """Whether an event, as compact JSON, meets the conditions."""
         if not all(condition.may_hold(json) for condition in self.conditions):
             return False
-        event = _decode(json) if self.conditions else None
+        event = decode(json) if self.conditions else None
         return all(condition.holds(event) for condition in self.conditions)
 
 

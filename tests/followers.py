@@ -14,10 +14,10 @@ from kpiggybank.bank import NOW, Bank
 from kpiggybank.feed import Feed
 from kpiggybank.follower import Follower
 from kpiggybank.interfaces import IEventBank
-from kpiggybank.parsing import from_json
 from kpiggybank.pieces import Piece
 from kpiggybank.stores.memory import MemoryStore
 from kpiggybank.where import Condition, Where
+from tests.reading import from_json
 from tests.web_client import has_fired, result_of
 
 #: Seconds after which these followers tell of silence.

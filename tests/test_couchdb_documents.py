@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpiggybank.events import Event, EventLimits, InvalidEvent, same_value, sortable
-from kpiggybank.parsing import from_json
 from kpiggybank.stores.couchdb.documents import (
     DOCUMENT_BYTES,
     Moment,
@@ -22,6 +21,7 @@ from kpiggybank.stores.couchdb.documents import (
     event_in,
     together_with,
 )
+from tests.reading import from_json
 
 MINTED = "01a20abceaf8775d50d5bf054de4"
 STAMP = "01a20abceaf8775d50d5bf054de5"

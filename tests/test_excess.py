@@ -10,10 +10,8 @@ from urllib.parse import quote
 import pytest
 
 from kpiggybank.events import Deposit, EventLimits, ExcessiveEvent, InvalidEvent
-from kpiggybank.parsing import from_form, from_json, from_lines
-from kpiggybank.quickly import quickly
 from kpiggybank.rules import PIECE_BYTES
-from kpiggybank.thoroughly import thoroughly
+from tests.reading import from_form, from_json, from_lines, quickly, thoroughly
 
 #: The greatest body, and what may be needed beside it and what it is split into.
 BODY_BYTES = 8 * 2**20

@@ -11,10 +11,10 @@ from kpiggybank.bank import BEGINNING
 from kpiggybank.events import Event
 from kpiggybank.feed import BELLS_AT_ONCE, CHANGES_AT_ONCE
 from kpiggybank.interfaces import InvalidCursor, StoreUnavailable
-from kpiggybank.parsing import from_json
 from kpiggybank.stores.dummy import RING, DummyStore
 from kpiggybank.stores.memory import MemoryStore
 from tests.followers import Stage, conditions, stage_of
+from tests.reading import from_json
 from tests.web_client import StagedStore, has_fired, result_of
 
 

@@ -23,6 +23,7 @@ from tests.client_stage import failure_of
 from tests.web_client import JSON, result_of
 
 EVENT = b'{"timestamp":1}'
+FORM = "application/x-www-form-urlencoded"
 LARGE = EVENT + b" " * (2 * AT_ONCE_BYTES)
 
 
@@ -44,11 +45,11 @@ class Desk:
     def __attrs_post_init__(self) -> None:
         self.intake = Intake(self.clock)
 
-    def take(self, body: bytes, *, packed: bool = False) -> Any:
+    def take(self, body: bytes, *, packed: bool = False, kind: str = JSON) -> Any:
         """What becomes of a body."""
         channel: Any = DummyChannel()
         request: Any = Request(channel, False)
-        request.requestHeaders.setRawHeaders(b"Content-Type", [JSON.encode()])
+        request.requestHeaders.setRawHeaders(b"Content-Type", [kind.encode()])
         if packed:
             request.requestHeaders.setRawHeaders(b"Content-Encoding", [b"gzip"])
         request.content = BytesIO(gzip.compress(body) if packed else body)
@@ -85,6 +86,48 @@ def test_one_at_a_time() -> None:
     # 2 MiB come in eight pieces of 256 KiB.
     assert done.index(1) + 1 >= 8
     assert [result_of(deposit).texts for deposit in packed + plain] == [[EVENT]] * 4
+
+
+def listed(event: bytes, size: int) -> bytes:
+    """A list of that event again and again, about so many bytes."""
+    return b"[%b]" % b",".join([event] * (size // (len(event) + 1)))
+
+
+def holding(item: bytes, size: int) -> bytes:
+    """An event of so many bytes, full of such items."""
+    return b'{"timestamp":1,"a":%b}' % listed(item, size - 20)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (listed(holding(b"1E300", 100_000), 900_000), JSON),
+        (listed(holding(b"1" * 4300, 100_000), 900_000), JSON),
+        (listed(holding(b"{}", 200), 900_000), JSON),
+        (listed(holding(b'{"b":1}', 100_000), 900_000), JSON),
+        (b'{"data":"' + b"\\u0020" * 2**20 + b'{\\"timestamp\\":1}"}', JSON),
+        (b"\n".join([holding(b"1", 1000)] * 900), "application/x-ndjson"),
+        (b"data=" + b"%" * 900_000, FORM),
+        (b"data=" + b"+" * 2**22 + EVENT, FORM),
+    ],
+)
+def test_long_work(body: bytes, kind: str) -> None:
+    """Whatever takes long to read, others have many turns meanwhile, and no step is a large one."""
+    desk = Desk()
+    deposit = desk.take(body, kind=kind)
+    assert isinstance(deposit, Deferred)
+    assert len(list(desk.turns())) >= 3
+    if kind == FORM and body[-1:] == b"%":
+        assert failure_of(deposit, InvalidEvent)
+    else:
+        assert result_of(deposit).texts
+
+
+def test_usual_list_is_read_at_once() -> None:
+    """A thousand events that are like each other do not wait for a turn."""
+    desk = Desk()
+    body = listed(b'{"timestamp":1,"x":"%b"}' % (b"x" * 800), 900_000)
+    assert len(desk.take(body).texts) > 1000
 
 
 def test_refusals() -> None:

@@ -11,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpiggybank.events import Deposit, InvalidEvent
-from kpiggybank.parsing import from_json
-from kpiggybank.quickly import quickly
 from kpiggybank.rules import LIMITS, compact
-from kpiggybank.thoroughly import thoroughly
+from tests.reading import from_json, quickly, thoroughly
 
 #: What breaks a rule, and what only looks like it: in a name, in a value, in a list or an object.
 PARTS = [

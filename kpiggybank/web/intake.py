@@ -14,31 +14,34 @@ from twisted.web.server import Request
 
 from kpiggybank.events import Deposit, EventLimits
 from kpiggybank.parsing import from_form, from_json, from_lines
+from kpiggybank.rules import Steps
 from kpiggybank.web.answers import UnsupportedMediaType
 from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.compression import gunzip
 from kpiggybank.web.formats import JSON, NDJSON
 
-#: A body up to this size is read as soon as it is there.
+#: A larger body is read in its turn.
 AT_ONCE_BYTES = 2**20
+#: The work on another one that is done as soon as it is there, and what is done in a turn: bytes
+#: that are decoded or expanded. It takes some milliseconds; the last event may go beyond.
+_WORK_AT_ONCE, _WORK_A_TURN = 2**18, 2**17
 
-_READERS: dict[bytes, Callable[[bytes, EventLimits], Deposit]] = {
+_Reader = Callable[[bytes, EventLimits], Steps]
+
+_READERS: dict[bytes, _Reader] = {
     b"application/x-www-form-urlencoded": from_form,
     JSON: from_json,
     NDJSON: from_lines,
 }
-#: Pieces that are expanded between two turns of the reactor; 256 KiB.
-_PIECES_AT_ONCE = 4
-
-_Read = Callable[[bytes], Deposit]
 
 
 @attrs.define(eq=False)
 class Intake:
     """Reads bodies. Of those that take long there is one at a time, and none in a turn of another.
 
-    Eight kilobytes of gzip may be eight megabytes of JSON: a few such requests, each read as soon
-    as it is there, would stand in the way of everybody else for seconds.
+    Eight kilobytes of gzip may be eight megabytes of JSON, and some JSON takes a hundred times as
+    long as other: a few such requests, each read as soon as it is there, would stand in the way of
+    everybody else for seconds.
 
     Args:
         clock: the turns of the reactor.
@@ -58,46 +61,52 @@ class Intake:
             TooLarge: it has too many bytes when it is expanded.
             InvalidEvent: there is no deposit in it.
         """
-        reader, limits = _reader(request), self._limits.events
-
-        def read(body: bytes) -> Deposit:
-            return reader(body, limits)
-
+        reader, limits = _reader(request), self._limits
         compressed = _is_compressed(request)
         content: Any = request.content
         body = content.getvalue()
         content.close()
+        large = len(body) > AT_ONCE_BYTES
         if compressed:
-            pieces = gunzip(body, self._limits.body_bytes)
-            plain = BytesIO()
-            if _expand(pieces, plain, 2):
-                return read(plain.getvalue())
-            return Deferred.fromCoroutine(self._in_turn(read, plain, pieces))
-        if len(body) <= AT_ONCE_BYTES:
-            return read(body)
-        return Deferred.fromCoroutine(self._in_turn(read, BytesIO(body), iter(())))
+            steps = _expanding(reader, gunzip(body, limits.body_bytes), limits.events)
+        else:
+            steps = reader(body, limits.events)
+        del body  # where nobody else knows it, it is gone as soon as it is read
+        deposit = None if large else _work(steps, _WORK_AT_ONCE)
+        return deposit or Deferred.fromCoroutine(self._read_in_turn(steps))
 
-    async def _in_turn(self, read: _Read, plain: BytesIO, pieces: Iterator[bytes]) -> Deposit:
+    async def _read_in_turn(self, steps: Steps) -> Deposit:
         await self._turns.acquire()
         try:
-            await deferLater(self._clock, 0)
-            while not _expand(pieces, plain, _PIECES_AT_ONCE):
+            deposit = None
+            while deposit is None:
                 await deferLater(self._clock, 0)
-            body = plain.getvalue()
-            plain.close()
-            return read(body)
+                deposit = _work(steps, _WORK_A_TURN)
+            return deposit
         finally:
             self._turns.release()
 
 
-def _expand(pieces: Iterator[bytes], plain: BytesIO, count: int) -> bool:
-    """Write so many further pieces; tells whether there were fewer, which is the end."""
-    for _ in range(count):
-        piece = next(pieces, None)
-        if piece is None:
-            return True
-        plain.write(piece)
-    return False
+def _work(steps: Steps, work: int) -> Deposit | None:
+    """Go on with a body until so much is done; what it holds, if that is known now."""
+    try:
+        while work > 0:
+            work -= next(steps)
+    except StopIteration as end:
+        deposit: Deposit = end.value
+        return deposit
+    return None
+
+
+def _expanding(reader: _Reader, pieces: Iterator[bytes], limits: EventLimits) -> Steps:
+    """Read a body that comes in pieces."""
+    body = BytesIO()
+    for piece in pieces:
+        body.write(piece)
+        yield len(piece)
+    with body:
+        steps = reader(body.getvalue(), limits)
+    return (yield from steps)
 
 
 def _is_compressed(request: Request) -> bool:
@@ -114,7 +123,7 @@ def _is_compressed(request: Request) -> bool:
             raise UnsupportedMediaType("'Content-Encoding' takes gzip and identity")
 
 
-def _reader(request: Request) -> Callable[[bytes, EventLimits], Deposit]:
+def _reader(request: Request) -> _Reader:
     """What reads a body of this content type."""
     content_type = request.getHeader(b"content-type") or b""
     try:

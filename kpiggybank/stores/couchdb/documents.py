@@ -24,6 +24,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from kpiggybank.decoding import decode
 from kpiggybank.events import Event, InvalidEvent, Number, sortable
 from kpiggybank.mint import is_minted
 
@@ -47,7 +48,6 @@ _EXACT_IN_JAVASCRIPT = 2**53
 _WRITTEN_IN_FULL = 1e21  # below that, JavaScript writes whole numbers without an exponent
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
 class _Timed(msgspec.Struct):
@@ -115,7 +115,7 @@ def document(event: Event, stamp: Callable[[], str], together: int = 1) -> bytes
         InvalidEvent: it is larger than CouchDB takes.
     """
     # Written in one way, so that what is looked for below is found.
-    fields = _encode(_decode(event.json))
+    fields = _encode(decode(event.json))
     head = b'{"_id":' + _encode(document_id(event.id))
     exact = not _is_fragile(fields)
     minted = is_minted(event.id)
@@ -148,7 +148,7 @@ def _is_fragile(fields: bytes) -> bool:
 def _without_note(fields: bytes) -> bytes:
     if b'"kpiggybank":' not in fields:
         return fields
-    value = _decode(fields)
+    value = decode(fields)
     value.pop(_NOTE, None)
     return _encode(value)
 
