@@ -142,7 +142,9 @@ def makeService(options: Options) -> BankService:
 def _endpoint(reactor: Any, setting: str, text: str) -> IStreamServerEndpoint:
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
-    except (ValueError, TypeError, LookupError, OSError) as error:
+    except LookupError:
+        _refuse(f"{setting}={text!r}: systemd has handed over no such socket, or none with a name")
+    except (ValueError, TypeError, OSError) as error:
         _refuse(f"{setting} takes a Twisted endpoint string, not {text!r}: {error}")
     except (SSL.Error, crypto.Error, VerifyError):
         _refuse(f"{setting}={text!r} names files that hold no certificate with its key")

@@ -32,7 +32,7 @@ _EXPONENT, _LONG = b"0e000", b"0" * 200
 _NUMBER_WITH_EXPONENT = re.compile(rb"[:,\[]-?[0-9.]+[eE]\+?[0-9]{3}")
 
 #: How much easier it is than to decode.
-_EASIER = 4
+_EASIER = 8
 
 _NUMBERS = frozenset({int, float})  # a bool is an int, too
 

@@ -132,7 +132,7 @@ SETTINGS = (
         "",
         "names by which clients may call this server, separated by commas",
         "names or addresses without a port, separated by commas",
-        listed(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"),
+        listed(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]"),
     ),
     Setting(
         "MAX_BODY",

@@ -32,13 +32,12 @@ def gunzip(body: bytes, limit: int) -> Iterator[bytes]:
             inflater = zlib.decompressobj(_GZIP)
             members += 1
         piece = source[:_PIECE_BYTES]
+        if members > _MAX_MEMBERS:
+            raise BadQuery(f"the body has more than {_MAX_MEMBERS} parts of gzip")
         try:
             text = inflater.decompress(piece, _PIECE_BYTES)
         except zlib.error:
-            members = _MAX_MEMBERS + 1
-            text = b""
-        if members > _MAX_MEMBERS:
-            raise BadQuery("the body is not gzip, or there is something else behind it")
+            raise BadQuery("the body is not gzip, or there is something else behind it") from None
         left = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
         source = source[len(piece) - len(left) :]
         size += len(text)

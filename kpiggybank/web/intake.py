@@ -22,9 +22,9 @@ from kpiggybank.web.formats import JSON, NDJSON
 
 #: A larger body is read in its turn.
 AT_ONCE_BYTES = 2**20
-#: The work on another one that is done as soon as it is there, and what is done in a turn: bytes
-#: that are decoded or expanded. It takes some milliseconds; the last event may go beyond.
-_WORK_AT_ONCE, _WORK_A_TURN = 2**18, 2**17
+#: The work on another one that is done as soon as it is there, and on any in a turn: bytes that are
+#: decoded or expanded. It takes some milliseconds; the last event may go beyond.
+_WORK_A_TURN = 2**17
 
 _Reader = Callable[[bytes, EventLimits], Steps]
 
@@ -72,7 +72,7 @@ class Intake:
         else:
             steps = reader(body, limits.events)
         del body  # where nobody else knows it, it is gone as soon as it is read
-        deposit = None if large else _work(steps, _WORK_AT_ONCE)
+        deposit = None if large else _work(steps)
         return deposit or Deferred.fromCoroutine(self._read_in_turn(steps))
 
     async def _read_in_turn(self, steps: Steps) -> Deposit:
@@ -81,14 +81,15 @@ class Intake:
             deposit = None
             while deposit is None:
                 await deferLater(self._clock, 0)
-                deposit = _work(steps, _WORK_A_TURN)
+                deposit = _work(steps)
             return deposit
         finally:
             self._turns.release()
 
 
-def _work(steps: Steps, work: int) -> Deposit | None:
-    """Go on with a body until so much is done; what it holds, if that is known now."""
+def _work(steps: Steps) -> Deposit | None:
+    """Go on with a body for a turn; what it holds, if that is known now."""
+    work = _WORK_A_TURN
     try:
         while work > 0:
             work -= next(steps)
