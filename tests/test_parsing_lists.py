@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpiggybank import shape
 from kpiggybank.events import Deposit, InvalidEvent
 from kpiggybank.rules import LIMITS, compact
 from tests.reading import from_json, quickly, thoroughly
@@ -61,6 +62,11 @@ EVENTS = st.lists(st.sampled_from(PARTS), max_size=3).map(
     lambda parts: b"{%b}" % b",".join([b'"timestamp":1', *parts])
 )
 ITEMS = EVENTS | st.sampled_from([b"{}", b"3", b"null", b"[]", b'[{"timestamp":3}]', b'{"a":1}'])
+
+
+@pytest.fixture(autouse=True)
+def _quick_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape, "LEARN_BYTES", 0)
 
 
 def pairs(text: bytes) -> Any:
@@ -121,6 +127,28 @@ def test_part_in_a_list(part: bytes) -> None:
         deposit = from_json(text)
         assert repr(deposit.timestamps) == repr([0, *alone.timestamps])
         assert pairs(deposit.texts[1]) == pairs(alone.texts[0])
+
+
+def test_names_are_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists of names that come again are quick, in any mixture; those that never do cost little."""
+    monkeypatch.setattr(shape, "LEARN_BYTES", 1000)
+    known = shape.Shape()
+    one = b'{"timestamp":1,"a":{"b":1,"c":2},"d":3}'
+    other = b'{"timestamp":1,"a":{"c":2},"x":4,"d":3}'
+    third = b'{"timestamp":1,"a":null,"y":4}'
+    for event in (one, other, third):
+        text = b"[%b]" % b",".join([event] * 10)
+        while known.read(text) is None:
+            pass
+    text = b"[%b]" % b",".join([third, one, other] * 10)
+    listing = known.read(text)
+    assert listing is not None
+    assert listing.objects == 50
+    assert b",".join(listing.texts) == text[1:-1]
+    # The names that are known say nothing of what is the case.
+    for wrong in (b'{"a":1}', b'{"timestamp":1,"d":3,"a":null}', b'{"timestamp":1,"d":1,"d":2}'):
+        assert known.read(b"[%b]" % wrong) is None
+    assert known.read(b"[%b]" % one) is not None
 
 
 def test_usual_lists_are_quick() -> None:
