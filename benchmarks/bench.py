@@ -11,7 +11,8 @@
 7. A count of 1 million / a ping, over 64 connections.
 8. The slowest hundredth of POSTs at an even pace, while somebody reads the million / while nobody
    does.
-9. One POST after the other / a bare `fdatasync` of 4 KiB, both at their median.
+9. One POST after the other, when the log has been filled once / a bare `fdatasync` of 4 KiB at the
+   end of a file, both at their median.
 
 The daemon is a real one with its ordinary settings. The two sides take turns, so that a noisy
 machine disturbs both; where there are two cores, one is for the servers and the other for the load.

@@ -47,9 +47,9 @@ def bulk_posts(bench: Bench) -> Iterable[Row]:
         ) as raw,
     ):
         assert raw.stdin is not None and raw.stdout is not None
-        bulks = _bulks(0)
+        lists = bulks(0)
         for number in range(ROUNDS):
-            turn = _bulk_turn(bank, bulks, BULK_REQUESTS)
+            turn = bulk_turn(bank, lists, BULK_REQUESTS)
             first = number * events_a_turn + 1
             print(first, first + events_a_turn - 1, file=raw.stdin, flush=True)
             seconds, cpu = map(float, raw.stdout.readline().split())
@@ -63,22 +63,23 @@ def stored(bench: Bench) -> Iterable[Row]:
     row = Row(3, "events, 1 million stored", "100,000 stored", AtLeast(0.85), "/s", "an event")
     full, small = bench.databases.million_more(), bench.databases.hundred_thousand()
     with bench.bank(small) as other, bench.bank(full) as bank:
-        bulks, others = _bulks(MILLION), _bulks(HUNDRED_THOUSAND)
+        lists, others = bulks(MILLION), bulks(HUNDRED_THOUSAND)
         for number in range(1 + ROUNDS):
-            other_turn = _bulk_turn(other, others, STORED_REQUESTS)
-            turn = _bulk_turn(bank, bulks, STORED_REQUESTS)
+            other_turn = bulk_turn(other, others, STORED_REQUESTS)
+            turn = bulk_turn(bank, lists, STORED_REQUESTS)
             if number:  # the first ones are to get warm
                 row.add(turn, other_turn)
     return [row]
 
 
-def _bulk_turn(server: Process, bulks: Iterator[bytes], count: int) -> Turn:
+def bulk_turn(server: Process, bulks: Iterator[bytes], count: int) -> Turn:
+    """Post so many lists."""
     made = list(itertools.islice(bulks, count))
     return server.turn(made, CREATED, BULK_CONNECTIONS, events=BULK_EVENTS)
 
 
-def _bulks(first: int) -> Iterator[bytes]:
-    """Requests without end."""
+def bulks(first: int) -> Iterator[bytes]:
+    """Lists of events, as requests, without end; the events are those after the first ones."""
     source = (json for _, json in events(first))
     while True:
         yield post(b"[%b]" % b",".join(itertools.islice(source, BULK_EVENTS)))
