@@ -6,6 +6,7 @@ import html
 import re
 import shlex
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,29 @@ async def test_looks(
         await tab.picture(f"{scheme}-{width}-view")
         assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert tab.complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 768])
+@pytest_twisted.ensureDeferred
+async def test_narrow(browser: Browser, tmp_path: Path, width: int) -> None:
+    """One box stands below the other, at even distances, and no line of Python is broken."""
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        tab = await browser.open(home(daemon), viewport={"width": width, "height": 800})
+        await tab.count("total", "0")
+        boxes = await tab.evaluate(
+            "['numbers', 'live', 'api'].map((id) => document.getElementById(id)"
+            ".getBoundingClientRect()).map((box) => [Math.round(box.top), Math.round(box.bottom)])"
+        )
+        gaps = [below[0] - above[1] for above, below in pairwise(boxes)]
+        assert 0 < gaps[0] == gaps[1]
+        lines = await tab.evaluate(
+            """(() => {
+                const code = document.querySelector('pre.python');
+                return code.innerText.split('\\n').length *
+                    parseFloat(getComputedStyle(code).lineHeight) - code.clientHeight;
+            })()"""
+        )
+        assert -30 < lines < 0  # what is left is the padding
 
 
 @pytest_twisted.ensureDeferred

@@ -117,7 +117,7 @@ async function fetchWithin(patience, signal, url, options) {
   try {
     return await fetch(url, {
       ...options,
-      signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal,
+      signal: patience ? AbortSignal.any([signal, late.signal]) : signal,
       cache: "no-store",
       credentials: "omit",
     });

@@ -6,7 +6,7 @@ import { Counts } from "./counts.js";
 import { MILLISECONDS_FROM, summary, timeOf } from "./event.js";
 import { fitExamples, showTokens } from "./examples.js";
 import { Feed } from "./feed.js";
-import { conditionsIn, keepInAddress, textOf } from "./filter.js";
+import { conditionsIn, conditionsInAddress, keepInAddress, textIn } from "./filter.js";
 import { follow, isAboutCondition } from "./stream.js";
 import { visible } from "./text.js";
 import { asker, isAboutToken } from "./token.js";
@@ -27,7 +27,7 @@ let isAsking = false;
 // What is followed and shown, and what shall be as soon as the server has understood its filter.
 let current = null;
 let next = null;
-let wanted = conditionsIn(textOf(new URLSearchParams(location.search).getAll("where")));
+let wanted = conditionsInAddress();
 
 /** Follow what meets these conditions; until the server agrees, all that is shown stays. */
 function begin(conditions) {
@@ -61,6 +61,7 @@ function adopt(own) {
   current = own;
   next = null;
   $("scope").hidden = !own.conditions.length;
+  $("scope").textContent = `Only events that meet ${visible(textIn(own.conditions), 200)}`;
   keepInAddress(own.conditions);
 }
 
@@ -208,7 +209,7 @@ $("filter").addEventListener("submit", (event) => {
 $("where").addEventListener("input", () => {
   if ($("where").value === "" && wanted.length) $("filter").requestSubmit();
 });
-$("where").value = textOf(wanted.map(([, text]) => text));
+$("where").value = textIn(wanted);
 fitExamples();
 if (api.hasToken) showTokens();
 setInterval(tick, 1000);

@@ -8,9 +8,14 @@ export function conditionsIn(text) {
   return texts.filter(Boolean).map((each) => ["where", each]);
 }
 
-/** The text of the field. */
-export function textOf(conditions) {
-  return conditions.join(BETWEEN);
+/** The text of the field for what the API takes. */
+export function textIn(conditions) {
+  return conditions.map(([, text]) => text).join(BETWEEN);
+}
+
+/** What the address says. */
+export function conditionsInAddress() {
+  return new URLSearchParams(location.search).getAll("where").flatMap(conditionsIn);
 }
 
 /** Make the address say it, so that it outlives a reload and can be shared. */
