@@ -42,6 +42,7 @@ async def test_wrong_filter(browser: Browser, tmp_path: Path) -> None:
             assert await tab.entries() == [b, a]
             assert await tab.evaluate("document.querySelector('#total').textContent") == "2"
         await tab.is_accessible()
+        await tab.picture("filter")
         c, _ = await save(daemon.port, events("a", "x"))
         await tab.shows([c, b, a])
         await tab.count("total", "3")

@@ -95,6 +95,7 @@ async def test_lines_work(browser: Browser, tmp_path: Path, environ: dict[str, s
             await tab.until("document.querySelectorAll('#feed li').length")
             assert await lines(tab) == [*shell, python]
             assert await tab.evaluate("document.querySelector('#token').open") is False
+            await tab.picture("tokens")
         assert tab.complaints == []
 
 
