@@ -71,7 +71,8 @@ export class Chart {
         {
           ...axis,
           grid: { show: false },
-          size: 1.8 * em,
+          gap: 0.7 * em,
+          size: 2.1 * em,
           space: 5 * em,
           values: (plot, times) => (this.#data[0].length ? times.map(clock) : []),
         },
