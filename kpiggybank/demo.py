@@ -36,13 +36,17 @@ def summary(event: dict[str, Any]) -> str:
 
 
 async def send(clock: IReactorTime, api: Saver, events: Iterable[Any], pace: float) -> None:
-    """Save `pace` events a second, one after the other; print one of them about each second."""
+    """Save `pace` events a second, one after the other; print one of them about each second.
+
+    Each happens when it is sent.
+    """
     sent, due = 0, clock.seconds()
     try:
         for event in events:
             await deferLater(clock, max(0.0, due - clock.seconds()))
             # A slow server is waited for, and the time lost is not made up with a burst.
             due = max(due, clock.seconds()) + 1 / pace
+            event = {**event, "timestamp": int(1000 * clock.seconds())}
             # Who has forgotten to start a server shall hear of it at once.
             ids = await api.saveData(event, retries=0)
             if sent % max(1, round(pace)) == 0:
@@ -92,7 +96,7 @@ def main() -> None:
     given = parser.parse_args()
     if not 0 < given.per_second <= 1000 or (given.count is not None and given.count < 1):
         parser.error("--per-second is a number up to 1000, --count one from 1 on")
-    events = islice(SignIns(days=1), given.count)
+    events = islice(SignIns(), given.count)
     react(demo, (KPIggyBank(given.url, token=given.token), given.url, events, given.per_second))
 
 

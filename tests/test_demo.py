@@ -108,6 +108,16 @@ def test_events_are_sent_at_an_even_pace(clock: ReactorClock) -> None:
     assert sent == [1, 1, 2, 2, 3]
 
 
+def test_events_happen_when_they_are_sent(clock: ReactorClock) -> None:
+    """Whoever looks at the last minute sees them, in milliseconds."""
+    client = answering()
+    clock.advance(1_700_000_000.25)
+    start(clock, client, pace=2)
+    clock.pump([0, 0.5])
+    times = [event["timestamp"] for event in client.saved]
+    assert times == [1_700_000_000_250, 1_700_000_000_750]
+
+
 def test_the_next_event_waits_for_a_slow_answer(clock: ReactorClock) -> None:
     """The demo never has two requests under way."""
     answer = Deferred[list[str]]()

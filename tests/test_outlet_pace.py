@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+from importlib.util import find_spec, module_from_spec
 from typing import Any, cast
+from weakref import ref
 
 import attrs
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
 
 from kpiggybank.web.outlet import SLICE_BYTES, Outlet, Stalled
 from tests.socket_client import RawClient, Server, settle, turn
@@ -236,4 +240,41 @@ async def test_lost_while_sending() -> None:
     while streaming.server.site.connections:
         await turn()
     assert len(streaming.server.door.feed) == 0
+    await streaming.server.stop()
+
+
+@pytest.fixture
+def clean_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have failures let go of what they know, as they do but for pytest-twisted."""
+    fresh = module_from_spec(cast(Any, find_spec("twisted.python.failure")))
+    cast(Any, fresh.__loader__).exec_module(fresh)
+    monkeypatch.setattr(Failure, "cleanFailure", fresh.Failure.cleanFailure)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.usefixtures("clean_failures")
+@ensureDeferred
+async def test_unsent_is_free_at_once(leaves: bool) -> None:
+    """Of who has left, or was cut off, nothing stays until somebody looks for cycles."""
+    streaming = await Streaming.begin()
+    streaming.client.pause()
+    while not streaming.transport.producerPaused:
+        await streaming.save("x" * 100_000)
+        await turn()
+    transport, streaming.transport = ref(streaming.transport), None
+    gc.disable()
+    try:
+        if leaves:
+            client: Any = streaming.client.transport
+            client.abortConnection()
+        else:
+            streaming.server.door.clock.advance(STALL_SECONDS)
+        while streaming.server.site.connections:
+            await turn()
+        await settle()
+        assert transport() is None
+    finally:
+        gc.enable()
+    streaming.client.resume()
+    await streaming.client.until_lost()
     await streaming.server.stop()

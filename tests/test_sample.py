@@ -75,7 +75,7 @@ def test_timestamps_fill_the_window(events: Events) -> None:
 
 
 def test_a_smaller_window_keeps_every_timestamp_in_it() -> None:
-    """The demo asks for recent events only."""
+    """Who asks for recent events gets no others."""
     events = SignIns(7, NOW, days=1).take(500)
     assert all(NOW_MS - DAY_MS <= event["timestamp"] <= NOW_MS for event in events)
 

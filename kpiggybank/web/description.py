@@ -23,25 +23,31 @@ _CHANGE = (
 
 @attrs.frozen
 class Operation:
-    """What one route is for, with a line for the shell that works as it stands."""
+    """What one route is for, with a line for the shell that works as it stands.
+
+    Attributes:
+        token: the setting whose token it takes, where the server has some; empty where it is open.
+    """
 
     method: str
     path: str
     summary: str
     curl: str
+    token: str
 
 
 def operations(server: str = SERVER) -> Iterator[Operation]:
     """What there is to try at a server; HEAD left out.
 
-    Where it has tokens, the lines also take `-H "Authorization: Bearer $READ_TOKEN"`, or that of a
-    write token to post.
+    Where it has tokens, the lines also take `-H "Authorization: Bearer $READ_TOKEN"`, or what
+    `token` says for that.
     """
     for path, methods in DESCRIPTION["paths"].items():
         for method, known in methods.items():
             for sample in known.get("x-codeSamples", ()):
                 curl = sample["source"].replace(SERVER, server)
-                yield Operation(method.upper(), path, known["summary"], curl)
+                (token, *_) = [name.upper() for each in known["security"] for name in each] or [""]
+                yield Operation(method.upper(), path, known["summary"], curl, token)
 
 
 _RANGE = ("start", "end", "where", "descending", "limit", "after")
@@ -51,7 +57,7 @@ _PATHS: Final[Json] = {
         "post": operation(
             "deposit",
             "Store an event, or a list of them: all or none, on the disk before the answer.",
-            """-d 'data={"type": "hello", "timestamp": 1700000000}' @""" + _ROOT,
+            """-d 'data={"type": "hello", "timestamp": 1700000000}' """ + f"'@{_ROOT}'",
             found("All are stored.", {_JSON: schema("Stored")}),
             status=201,
             more=(403, 409, 415, 507),
@@ -112,7 +118,7 @@ _PATHS: Final[Json] = {
         operation(
             "last",
             "The event of the greatest timestamp, or null.",
-            f"@{_ROOT}/last",
+            f"'@{_ROOT}/last'",
             found("The event.", {_JSON: schema("Last")}),
         )
     ),
@@ -141,7 +147,7 @@ _PATHS: Final[Json] = {
         operation(
             "ping",
             "A sign of life.",
-            "@/wsapi/ping",
+            "'@/wsapi/ping'",
             found("pong", {"text/plain": {"const": "pong"}}),
             tag="The server",
             security=[{"write_token": []}, *READ],
@@ -151,7 +157,7 @@ _PATHS: Final[Json] = {
         operation(
             "heartbeat",
             "Whether all is well, after a round trip to the store.",
-            "@/__heartbeat__",
+            "'@/__heartbeat__'",
             found("It is.", {_JSON: schema("Health")}),
             tag="The server",
             security=[],
@@ -166,7 +172,7 @@ _PATHS: Final[Json] = {
         operation(
             "process_heartbeat",
             "Whether the process answers.",
-            "@/__lbheartbeat__",
+            "'@/__lbheartbeat__'",
             found("It does.", {_JSON: schema("Alive")}),
             tag="The server",
             security=[],
@@ -176,7 +182,7 @@ _PATHS: Final[Json] = {
         operation(
             "version",
             "What runs here.",
-            "@/__version__",
+            "'@/__version__'",
             found("Its name and version.", {_JSON: schema("Version")}),
             tag="The server",
             security=[],
@@ -197,7 +203,7 @@ _PATHS: Final[Json] = {
         operation(
             "description",
             "This description.",
-            "@/openapi.json",
+            "'@/openapi.json'",
             found("OpenAPI 3.1.", {_JSON: {"type": "object"}}, "ETag"),
             tag="This description",
             security=[],
@@ -209,7 +215,7 @@ _PATHS: Final[Json] = {
         operation(
             "docs",
             "A page to try the API in a browser.",
-            "@/docs",
+            "'@/docs'",
             found("The page.", {"text/html": _TEXT}, "ETag"),
             tag="This description",
             security=[],

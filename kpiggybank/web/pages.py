@@ -35,12 +35,21 @@ _POLICY = (
 
 def _described(operation: Operation) -> str:
     """What the page says of an operation."""
-    route, summary, curl = map(
-        escape, (f"{operation.method} {operation.path}", operation.summary, operation.curl)
+    route, summary, curl, token = map(
+        escape,
+        (
+            f"{operation.method} {operation.path}",
+            operation.summary,
+            operation.curl.removeprefix("curl"),
+            f' -H "Authorization: Bearer ${operation.token}"',
+        ),
     )
+    # The page shows it once it knows that the server wants one.
+    shown = f'<span class="with-token" hidden>{token}</span>' if operation.token else ""
     return (
         f'<details><summary><code>{route}</code> <span class="what">{summary}</span></summary>'
-        f'<pre class="try" tabindex="0">{curl}</pre></details>'
+        f'<pre class="try" tabindex="0" role="group" aria-label="{route} with curl">'
+        f"curl{shown}{curl}</pre></details>"
     )
 
 

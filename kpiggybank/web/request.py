@@ -169,6 +169,10 @@ class BankRequest(Request):
         super().connectionLost(reason)
         if self._answering is not None:
             self._answering.cancel()
+            self._answering = None
+        # Who streams knows the request, and is known by it: what was not sent would stay, with the
+        # transport, until cycles are looked for.
+        self.producer = self.transport = None
 
     def getRequestHostname(self) -> bytes:
         """A fixed name: no route depends on it, and a client's may be anything."""

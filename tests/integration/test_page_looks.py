@@ -6,6 +6,7 @@ import html
 import re
 import shlex
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,36 @@ async def test_looks(
         assert tab.complaints == []
 
 
+@pytest.mark.parametrize("width", [360, 768])
+@pytest_twisted.ensureDeferred
+async def test_narrow(browser: Browser, tmp_path: Path, width: int) -> None:
+    """One box stands below the other, at even distances, and no line of Python is broken."""
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        tab = await browser.open(home(daemon), viewport={"width": width, "height": 800})
+        await tab.count("total", "0")
+        boxes = await tab.evaluate(
+            "['numbers', 'live', 'api'].map((id) => document.getElementById(id)"
+            ".getBoundingClientRect()).map((box) => [Math.round(box.top), Math.round(box.bottom)])"
+        )
+        gaps = [below[0] - above[1] for above, below in pairwise(boxes)]
+        assert 0 < gaps[0] == gaps[1]
+        lines = await tab.evaluate(
+            """(() => {
+                const code = document.querySelector('pre.python');
+                return code.innerText.split('\\n').length *
+                    parseFloat(getComputedStyle(code).lineHeight) - code.clientHeight;
+            })()"""
+        )
+        assert -30 < lines < 0  # what is left is the padding
+
+
 @pytest_twisted.ensureDeferred
 async def test_examples_work(tmp_path: Path) -> None:
     """What the page has to be tried works as it stands; the README's tests try a post."""
     async with Daemon(tmp_path, environ=MEMORY) as daemon:
         answer = await ask(daemon.port, get("/"))
-        examples = re.findall(
-            r'<pre class="try" tabindex="0">curl (.*?)</pre>', answer.body.decode()
-        )
+        page = re.sub(r'<span class="with-token" hidden>.*?</span>', "", answer.body.decode())
+        examples = re.findall(r'<pre class="try"[^>]*>curl (.*?)</pre>', page)
         addresses = [shlex.split(html.unescape(each))[-1] for each in examples if "-d" not in each]
         assert len(addresses) > 3
         for address in addresses:

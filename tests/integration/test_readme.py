@@ -9,17 +9,14 @@ import re
 import shutil
 import sqlite3
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import attrs
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
 
 from kpiggybank.web.description import operations
-from tests.integration.daemon import ROOT, Daemon, Pulse, ask, post, reactor
+from tests.integration.daemon import ROOT, Daemon, ask, post
+from tests.integration.programs import Program
 
 README = (ROOT / "README.md").read_text()
 EXAMPLES = [
@@ -28,45 +25,6 @@ EXAMPLES = [
     for command, expected in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE)
 ]
 (PYTHON,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-@attrs.define(eq=False)
-class Program(ProcessProtocol):
-    """A program of an example."""
-
-    texts: dict[int, bytes] = attrs.field(factory=lambda: {1: b"", 2: b""})
-    status: int | None = None
-    _pulse: Pulse = attrs.field(factory=Pulse)
-
-    @classmethod
-    def run(cls, command: Sequence[str], folder: Path, **environ: str) -> Program:
-        """Start it."""
-        program = cls()
-        environ = {"PATH": "/usr/bin:/bin", **environ}
-        reactor.spawnProcess(program, command[0], command, environ, str(folder))
-        return program
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Keep what it says."""
-        self.texts[childFD] += data
-        self._pulse.beat()
-
-    def processEnded(self, reason: Failure) -> None:
-        """Keep how it ended."""
-        self.status = getattr(reason.value, "exitCode", None) or 0
-        self._pulse.beat()
-
-    async def ended(self) -> str:
-        """What it said, once it has ended well."""
-        await self._pulse.until(lambda: self.status, lambda: f"the end of {self.texts}")
-        assert self.status == 0, self.texts
-        return self.texts[1].decode()
-
-    async def said(self, text: bytes, channel: int) -> None:
-        """Wait until it has said something."""
-        await self._pulse.until(
-            lambda: text in self.texts[channel] or None, lambda: f"{text!r} in {self.texts}"
-        )
 
 
 def masked(text: str) -> str:

@@ -1,7 +1,10 @@
 // Questions to the server. All of them go by its public API.
 
-const EVENTS = "/wsapi/interaction_data";
+// Beside the page, which may have a path before it.
+const EVENTS = "wsapi/interaction_data";
 const TOKEN = "kpiggybank-read-token";
+// Refusals that have nothing to do with the token.
+const UNRELATED = new Set([400, 404, 408, 414, 429]);
 
 /** An answer that is an error, with what the server says of it. */
 export class Refused extends Error {
@@ -15,6 +18,7 @@ export class Refused extends Error {
 export class Api {
   #askForToken;
   #asking = null;
+  #token = sessionStorage.getItem(TOKEN);
   #skew = 0;
 
   /** `askForToken(wasRefused)` promises a token, and fails where none is given. */
@@ -27,33 +31,46 @@ export class Api {
     return Date.now() + this.#skew;
   }
 
+  /** Whether a token is remembered that the server has taken. */
   get hasToken() {
     return sessionStorage.getItem(TOKEN) !== null;
   }
 
-  /** An answer whose body is still to be read; fails with `Refused` where it is an error. */
-  async open(path, parameters, signal) {
+  /**
+   * An answer whose body is still to be read; fails with `Refused` where it is an error.
+   *
+   * `patience` is how many milliseconds the head of an answer may take; without it, any time.
+   */
+  async open(path, parameters, signal, patience) {
     const url = `${EVENTS}${path}?${new URLSearchParams(parameters)}`;
     for (;;) {
-      const token = sessionStorage.getItem(TOKEN);
+      const token = this.#token;
       const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-      const answer = await fetch(url, { headers, signal, cache: "no-store", credentials: "omit" });
+      const answer = await fetchWithin(patience, signal, url, { headers });
       this.#learnTime(answer.headers.get("Date"));
-      if (answer.ok) return answer;
+      if (answer.ok) {
+        if (token !== null) sessionStorage.setItem(TOKEN, token);
+        return answer;
+      }
       const error = await refusal(answer);
-      if (error.status !== 401) throw error;
+      if (error.status !== 401) {
+        // A token that nobody has taken yet may be what is wrong, so the next question is without.
+        if (!this.hasToken && !UNRELATED.has(error.status) && error.status < 500) this.#token = null;
+        throw error;
+      }
       // Another question may have brought a new token meanwhile.
-      if (token === sessionStorage.getItem(TOKEN)) await this.#newToken(token !== null);
+      if (token === this.#token) await this.#newToken(token !== null);
       signal?.throwIfAborted();
     }
   }
 
   async #newToken(wasRefused) {
     sessionStorage.removeItem(TOKEN);
+    this.#token = null;
     this.#asking ??= this.#askForToken(wasRefused).finally(() => {
       this.#asking = null;
     });
-    sessionStorage.setItem(TOKEN, await this.#asking);
+    this.#token = await this.#asking;
   }
 
   #learnTime(date) {
@@ -90,6 +107,22 @@ export class Api {
     const answer = await this.open("", { id }, signal);
     const text = await answer.text();
     return text.slice('{"results":'.length, -1);
+  }
+}
+
+/** Fetch, and give up if the head of the answer does not come in time. */
+async function fetchWithin(patience, signal, url, options) {
+  const late = new AbortController();
+  const timer = patience && setTimeout(() => late.abort(), patience);
+  try {
+    return await fetch(url, {
+      ...options,
+      signal: patience ? AbortSignal.any([signal, late.signal]) : signal,
+      cache: "no-store",
+      credentials: "omit",
+    });
+  } finally {
+    clearTimeout(timer);
   }
 }
 

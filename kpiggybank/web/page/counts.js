@@ -20,6 +20,11 @@ class Tally {
   liveWhenAsked = -1;
   proven = false;
 
+  /** Whether it has been counted, or begun with us. */
+  get isKnown() {
+    return this.base !== null || this.proven;
+  }
+
   get value() {
     return Math.max(0, (this.base ?? 0) + this.live);
   }
@@ -73,21 +78,23 @@ export class Counts {
     return this.#total.base === null ? null : this.#total.value;
   }
 
-  /** The last 60 seconds, this one included. */
+  /** The last 60 seconds, this one included; null until it is known. */
   get lastMinute() {
+    if (!isKnown(this.#seconds)) return null;
     const last = bin(this.#api.now(), SECOND);
     let sum = 0;
     for (let ago = 0; ago < 60; ago++) sum += this.#seconds.get(last - ago)?.value ?? 0;
     return sum;
   }
 
-  /** The last 60 minutes, this one included, which has only begun. */
+  /** The last 60 minutes, this one included, which has only begun; null until it is known. */
   get lastHour() {
-    return this.minutes.reduce((sum, [, count]) => sum + count, 0);
+    return this.minutes?.reduce((sum, [, count]) => sum + count, 0) ?? null;
   }
 
-  /** When each of the last 60 minutes began, this one included, and how many events it has. */
+  /** When each of these minutes began, and how many events it has; null until all is known. */
   get minutes() {
+    if (!isKnown(this.#minutes)) return null;
     const first = bin(this.#api.now(), MINUTE) - MINUTES + 1;
     const numbers = Array.from({ length: MINUTES }, (_, index) => first + index);
     return numbers.map((number) => [number * MINUTE, this.#minutes.get(number)?.value ?? 0]);
@@ -187,6 +194,10 @@ const UNITS = [
 
 function bin(time, size) {
   return Math.floor(time / size);
+}
+
+function isKnown(bins) {
+  return [...bins.values()].every((each) => each.isKnown);
 }
 
 /** The tally of a key, made where there is none; one that is not to be counted is certain. */

@@ -27,7 +27,8 @@ function isObject(value) {
 }
 
 function word(value) {
-  return typeof value === "string" || typeof value === "number" ? String(value) : "";
+  // A number that is none to JavaScript is not shown as another one.
+  return typeof value === "string" || Number.isFinite(value) ? String(value) : "";
 }
 
 function lastOffset(steps) {
@@ -39,17 +40,23 @@ function lastOffset(steps) {
 export function duration(milliseconds) {
   if (typeof milliseconds !== "number" || !Number.isFinite(milliseconds)) return "";
   const size = Math.abs(milliseconds);
-  if (size >= 1e12) return `${milliseconds.toExponential(1)} ms`;
-  if (size < 1000) return `${Math.round(milliseconds)} ms`;
-  if (size < 59_950) return `${(milliseconds / 1000).toFixed(1)} s`;
+  if (size >= 1e12) return `${milliseconds.toExponential(0)} ms`;
+  if (size < 10) return `${Number(milliseconds.toFixed(1))} ms`;
+  if (size < 999.5) return `${Math.round(milliseconds)} ms`;
+  if (size < 60_000) return `${(milliseconds / 1000).toFixed(1)} s`;
   const seconds = Math.round(milliseconds / 1000);
   if (size < 3_599_500) return `${Math.trunc(seconds / 60)} min ${Math.abs(seconds % 60)} s`;
-  return `${(milliseconds / 3_600_000).toLocaleString(undefined, { maximumFractionDigits: 1 })} h`;
+  const maximumFractionDigits = size < 1e9 ? 1 : 0;
+  return `${(milliseconds / 3_600_000).toLocaleString(undefined, { maximumFractionDigits })} h`;
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const FULL = new Intl.DateTimeFormat(undefined, {
+  dateStyle: "full",
+  timeStyle: "long",
+  hourCycle: "h23",
+});
 const DAY_MS = 86_400_000;
 
 /** A time for the list, split in the day (empty for today) and the time of day. */

@@ -10,6 +10,7 @@ export class Feed {
   #template;
   #now;
   #changed;
+  #first = [];
   #waiting = [];
   #paused = false;
   #missed = 0;
@@ -33,8 +34,16 @@ export class Feed {
 
   /** Forget all. */
   clear() {
+    this.show([]);
+  }
+
+  /** Show these instead of all that was there, even while it is paused. */
+  show(summaries) {
+    this.#first = summaries;
     this.#waiting = [];
     this.#missed = 0;
+    // Who was at an entry stays at the list.
+    if (this.#list.contains(document.activeElement)) this.#list.focus();
     this.#list.replaceChildren();
     this.#drawSoon();
   }
@@ -63,15 +72,18 @@ export class Feed {
     this.#drawing = true;
     requestAnimationFrame(() => {
       this.#drawing = false;
-      if (!this.#paused) this.#draw();
+      this.#draw(this.#first.splice(0));
+      if (!this.#paused) this.#draw(this.#waiting.splice(0));
       this.#changed();
     });
   }
 
-  #draw() {
+  #draw(summaries) {
+    if (!summaries.length) return;
     const now = this.#now();
+    const focused = this.#list.contains(document.activeElement) ? document.activeElement : null;
     const fragment = document.createDocumentFragment();
-    for (const each of this.#waiting.splice(0).slice(-MOST)) {
+    for (const each of summaries.slice(-MOST)) {
       const full = this.#list.childElementCount + fragment.childElementCount >= MOST;
       // The oldest entry becomes the newest one: nothing is made anew for each event.
       const last = full ? this.#list.lastElementChild : null;
@@ -80,6 +92,9 @@ export class Feed {
       fragment.prepend(entry);
     }
     this.#list.prepend(fragment);
+    // The entry that was focused has fallen off, and is another event's now.
+    if (focused && document.activeElement !== focused)
+      this.#list.lastElementChild.querySelector("a").focus({ preventScroll: true });
   }
 }
 

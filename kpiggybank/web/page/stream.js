@@ -1,6 +1,7 @@
 // The stream of changes, which comes back by itself and goes on where it was.
 
 import { Refused } from "./api.js";
+import { isAboutToken } from "./token.js";
 
 const HEARTBEAT_SECONDS = 10;
 const SILENCE_MS = 2.5 * HEARTBEAT_SECONDS * 1000;
@@ -21,14 +22,11 @@ export async function follow(api, where, signal, on) {
     let reason = "the server is away";
     let wait = 0;
     try {
-      const lost = new AbortController();
-      const answer = await withDeadline(lost, signal, (both) =>
-        api.open("/stream", parameters(cursor, where), both),
-      );
+      const answer = await api.open("/stream", parameters(cursor, where), signal, SILENCE_MS);
       on.opened(cursor === null);
       cursor ??= answer.headers.get("KPIggyBank-Cursor");
       pause = FIRST_PAUSE_MS;
-      for await (const lines of batches(answer.body, lost)) {
+      for await (const lines of batches(answer.body)) {
         const changes = [];
         for (const line of lines) {
           if (line.doc !== undefined) changes.push(line);
@@ -50,7 +48,7 @@ export async function follow(api, where, signal, on) {
         } else if (error.status < 500 && error.status !== 408 && error.status !== 429) {
           throw error;
         }
-      } else if (error.name === "NoToken") {
+      } else if (isAboutToken(error)) {
         throw error;
       }
     }
@@ -71,28 +69,13 @@ function parameters(cursor, where) {
   return [...where, ["since", cursor ?? "now"], ["heartbeat", HEARTBEAT_SECONDS]];
 }
 
-/** Open something that may be given up, by the user or because nothing is heard of it. */
-async function withDeadline(lost, signal, open) {
-  const give = () => lost.abort();
-  signal.addEventListener("abort", give, { once: true });
-  lost.signal.addEventListener("abort", () => signal.removeEventListener("abort", give));
-  const timer = setTimeout(give, SILENCE_MS);
-  try {
-    return await open(lost.signal);
-  } catch (error) {
-    give();
-    throw error;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 /** The values of whole lines, in lists as they come. A line that is cut short was not said. */
-async function* batches(body, lost) {
+async function* batches(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  const giveUp = () => reader.cancel().catch(() => {}); // it may have failed by itself
   let heard = Date.now();
   const watch = setInterval(() => {
-    if (Date.now() - heard > SILENCE_MS) lost.abort();
+    if (Date.now() - heard > SILENCE_MS) giveUp();
   }, 1000);
   let pieces = [];
   try {
@@ -111,7 +94,7 @@ async function* batches(body, lost) {
     }
   } finally {
     clearInterval(watch);
-    lost.abort();
+    giveUp();
   }
 }
 

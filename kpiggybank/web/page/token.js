@@ -4,6 +4,11 @@ class NoToken extends Error {
   name = "NoToken";
 }
 
+/** Whether something failed because no token was given. */
+export function isAboutToken(error) {
+  return error.name === "NoToken";
+}
+
 /** A question in this dialog: `ask(wasRefused)` promises a token. */
 export function asker(dialog) {
   const input = dialog.querySelector("input");
@@ -16,8 +21,8 @@ export function asker(dialog) {
       form.onsubmit = (event) => {
         event.preventDefault();
         const token = input.value.trim();
-        if (!/^[!-~]+$/.test(token)) {
-          remark.textContent = "A token is one word of visible ASCII.";
+        if (!/^[!-+\--~]{1,500}$/.test(token)) {
+          remark.textContent = "A token is one word of up to 500 visible ASCII characters, without a comma.";
           return;
         }
         dialog.onclose = null;

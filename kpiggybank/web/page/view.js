@@ -6,23 +6,25 @@ export class View {
   #api;
   #box;
   #asked = null;
-  #from = null;
 
   constructor(api, box) {
     this.#api = api;
     this.#box = box;
     addEventListener("hashchange", () => this.#follow());
     document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !box.hidden && !document.querySelector("dialog[open]")) this.close();
+      if (event.key !== "Escape" || box.hidden || document.querySelector("dialog[open]")) return;
+      // A field that is not empty is cleared by it.
+      if (!event.target.value) this.close();
     });
     box.querySelector("button").addEventListener("click", () => this.close());
     this.#follow();
   }
 
   close() {
+    const link = linkTo(location.hash) ?? document.querySelector("#feed li:last-child a");
     history.pushState(null, "", location.pathname + location.search);
     this.#hide();
-    this.#from?.focus();
+    (link ?? document.getElementById("feed")).focus();
   }
 
   #hide() {
@@ -36,8 +38,7 @@ export class View {
     const id = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")).get("id");
     this.#hide();
     if (id === null) return;
-    this.#from = document.querySelector(`#feed a[href="${CSS.escape(location.hash)}"]`);
-    this.#from?.setAttribute("aria-current", "true");
+    linkTo(location.hash)?.setAttribute("aria-current", "true");
     this.#asked = new AbortController();
     this.#show(id, "…", "");
     const { signal } = this.#asked;
@@ -61,4 +62,8 @@ export class View {
     box.querySelector(".remark").textContent = visible(remark, 300);
     if (opened) box.querySelector("h2").focus();
   }
+}
+
+function linkTo(hash) {
+  return document.querySelector(`#feed a[href="${CSS.escape(hash)}"]`);
 }
