@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
+
+from kpiggybank.web.sending import is_idle, send_now
 
 T = TypeVar("T")
 
@@ -97,19 +98,14 @@ class Outlet:
     def _put(self, data: bytes | memoryview) -> None:
         request = self._request
         transport: Any = getattr(request.channel, "transport", None)
-        if not _is_idle(transport):
+        if not is_idle(transport):
             request.write(bytes(data))
             return
-        # Nothing waits to be sent, so the kernel can have it now. To queue it would cost two system
-        # calls more, and a turn of the reactor; for a line to a follower that is most of the work.
-        parts = (b"%x\r\n" % len(data), data, b"\r\n") if request.chunked else (data,)
         request.sentLength += len(data)
-        try:
-            sent = transport.getHandle().sendmsg(parts)
-        except OSError:
-            sent = 0  # the kernel has enough, or the connection is lost, as the transport will see
-        if sent < sum(map(len, parts)):
-            transport.write(b"".join(parts)[sent:])
+        if request.chunked:
+            send_now(transport, b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            send_now(transport, data)
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
         self._unread, self._taken_at = self._backlog(), self._clock.seconds()
@@ -162,13 +158,3 @@ class Outlet:
 
     def stopProducing(self) -> None:
         """Nothing to do: the connection is lost, and the request tells its own end."""
-
-
-def _is_idle(transport: Any) -> bool:
-    """Whether a transport writes to a socket itself, and has nothing to write."""
-    return (
-        isinstance(transport, FileDescriptor)
-        and bool(transport.connected)
-        # There is no public way to ask for the second.
-        and not (transport.dataBuffer or transport._tempDataBuffer)
-    )

@@ -15,6 +15,7 @@ from zope.interface import provider
 from kpiggybank.web.answers import COMMON_HEAD, PAGE_HEAD, POLICY
 from kpiggybank.web.bounds import is_counted
 from kpiggybank.web.journal import CUT, GONE, OTHER
+from kpiggybank.web.sending import is_idle, send_now
 
 
 @provider(INonQueuedRequestFactory)
@@ -138,9 +139,9 @@ class BankRequest(Request):
         if self.channel is None:
             return
         if body is not None:
-            # All in one piece, and without the many ways of `write`, of which none is needed. It is
-            # sent at the end of the turn: the answers to a group of appends follow each other there
-            # so closely that a reader of many need not be woken for each of them.
+            # All in one piece, and without the many ways of `write`, of which none is needed. What
+            # was waited for is sent now, as the answers to a group of appends follow each other
+            # closely. Others do so at the end of the turn: a reader of many is not woken for each.
             self.startedWriting = 1
             head = [
                 b"%b %d %b" % (self.clientproto, self.code, self.code_message),
@@ -152,7 +153,12 @@ class BankRequest(Request):
             common = PAGE_HEAD if self.responseHeaders.hasHeader(POLICY) else COMMON_HEAD
             tail = b"" if self.method == b"HEAD" else body
             self.sentLength = len(tail)
-            self.channel.write(b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), common, tail))
+            whole = b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), common, tail)
+            transport = self.channel.transport
+            if self._answering is not None and is_idle(transport):
+                send_now(transport, whole)
+            else:
+                transport.write(whole)
         self.finish()
 
     def write(self, data: bytes) -> None:

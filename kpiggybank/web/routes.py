@@ -57,9 +57,10 @@ class Routes(KleinResource):
             return super().render(request)
         endpoint, request.route = found
         result = maybeDeferred(self._execute, endpoint, request)
-        request.wait_for(result)
         result.addCallbacks(request.answer, self._answer_failure, errbackArgs=(request,))
         result.addErrback(self._cut, request)
+        if not request.finished:
+            request.wait_for(result)
         return NOT_DONE_YET
 
     def _answer_failure(self, failure: Failure, request: Any) -> Any:
