@@ -119,9 +119,7 @@ class DatabaseFile:
             newest = self._newest
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                outcomes = self._insert_together(group, events) or [
-                    self._insert(append, events) for append in group
-                ]
+                outcomes = self._insert_all(group, events)
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._newest = newest
@@ -141,26 +139,25 @@ class DatabaseFile:
         if not there:
             raise StoreBroken(f"{self._path} was removed or replaced while it was in use")
 
-    def _insert_together(
-        self, group: Seq[Append], events: list[Event]
-    ) -> Seq[Failure | None] | None:
-        """Insert all at once, which is cheaper; None where there is more to be said of one."""
-        if any(append.absent for append in group):
-            return None
-        together = [event for append in group for event in append.events]
-        try:
-            rows.insert(self._writer, self._newest + 1, together)
-        except apsw.ConstraintError:
-            return None
-        self._newest += len(together)
-        events += together
-        return [None] * len(group)
+    def _insert_all(self, group: Seq[Append], events: list[Event]) -> Seq[Failure | None]:
+        """Insert all as one list, or each append by itself where there is more to say of one."""
+        if not any(append.absent for append in group):
+            together = [event for append in group for event in append.events]
+            try:
+                rows.insert(self._writer, self._newest + 1, together)
+            except apsw.ConstraintError:
+                self._writer.execute("ROLLBACK; BEGIN IMMEDIATE")
+            else:
+                self._newest += len(together)
+                events += together
+                return [None] * len(group)
+        return [self._insert(append, events) for append in group]
 
     def _insert(self, append: Append, events: list[Event]) -> Failure | None:
         if append.absent and self._there(append.absent):
             return Failure(IdConflict("the key came with other events before"))
         try:
-            rows.insert(self._writer, self._newest + 1, append.events)
+            rows.insert_whole(self._writer, self._newest + 1, append.events)
         except apsw.ConstraintError:
             # An id is taken. That is rare, so it is not asked beforehand.
             return self._repeat(append.events)
@@ -316,4 +313,6 @@ def connect(path: str) -> apsw.Connection:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(5000)
     connection.execute("PRAGMA synchronous = FULL")
+    # What could undo a savepoint is no reason to write a file.
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection

@@ -14,7 +14,8 @@ from kpiggybank.events import Event, Number, exact_timestamp, sortable
 from kpiggybank.interfaces import StoreDamaged
 
 _SELECT = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event WHERE "
-_INSERT = "INSERT INTO event (seq, id, timestamp, json, checksum) VALUES (?, ?, ?, ?, ?)"
+# `FAIL`: to be able to undo each statement by itself costs a seventh of the time.
+_INSERT = "INSERT OR FAIL INTO event (seq, id, timestamp, json, checksum) VALUES (?, ?, ?, ?, ?)"
 _ONE_MORE = ", (?, ?, ?, ?, ?)"
 _COLUMNS = 5
 
@@ -53,18 +54,23 @@ def insert(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
     """Insert events under ascending sequences, within a transaction.
 
     Raises:
-        apsw.ConstraintError: an id is there already; none of the events has been inserted.
+        apsw.ConstraintError: an id is there already; those before it have been inserted.
         apsw.Error: the transaction must be undone, or SQLite has already undone it.
     """
+    for start in range(0, len(events), _TOGETHER):
+        values = _values(first + start, events[start : start + _TOGETHER])
+        more = len(values) // _COLUMNS - 1
+        connection.execute(_INSERT + _ONE_MORE * more, values)
+
+
+def insert_whole(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
+    """Insert all or none: as `insert`, but where an id is there nothing has been inserted."""
     if len(events) == 1:
-        connection.execute(_INSERT, _values(first, events))
+        insert(connection, first, events)
         return
     connection.execute("SAVEPOINT list")
     try:
-        for start in range(0, len(events), _TOGETHER):
-            values = _values(first + start, events[start : start + _TOGETHER])
-            more = len(values) // _COLUMNS - 1
-            connection.execute(_INSERT + _ONE_MORE * more, values)
+        insert(connection, first, events)
     except apsw.ConstraintError:
         connection.execute("ROLLBACK TO list; RELEASE list")
         raise
