@@ -54,7 +54,7 @@ async def refusal(
         ({}, ("--listen", "tcp:abc"), ("LISTEN", "Twisted endpoint", "'tcp:abc'")),
         ({}, ("--listen", "tcp:1:2:3:4"), ("LISTEN", "Twisted endpoint", "'tcp:1:2:3:4'")),
         ({"LISTEN": "tcp6"}, (), ("LISTEN", "Twisted endpoint", "'tcp6'")),
-        ({"LISTEN": ADOPTED}, (), ("LISTEN", "Twisted endpoint", ADOPTED)),
+        ({"LISTEN": ADOPTED}, (), ("LISTEN", "no such socket", ADOPTED)),
     ],
     ids=str,
 )
