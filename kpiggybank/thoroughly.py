@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -72,7 +72,7 @@ def _flat(text: Text, limits: EventLimits) -> Iterator[Text]:
 def _items(text: Text, limits: EventLimits) -> Iterator[Text]:
     try:
         if len(text) <= 2 * limits.events:
-            raws: Iterable[Any] = _decode_raws(text)
+            raws: Sequence[Any] = _decode_raws(text)
         else:
             raws = msgspec.structs.astuple(_decoder_of_some(limits.events + 1).decode(text))
     except RecursionError:
@@ -81,11 +81,11 @@ def _items(text: Text, limits: EventLimits) -> Iterator[Text]:
         raise InvalidEvent(f"{where} is nested deeper than {limits.depth} levels") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"the data is not JSON: {error}") from None
-    for index, raw in enumerate(raws):
+    if len(raws) > limits.events and raws[limits.events] is not None:
+        raise too_many(limits)  # before any of them is decoded
+    for raw in raws:
         if raw is None:
             return
-        if index == limits.events:
-            raise too_many(limits)
         yield memoryview(raw)
 
 
