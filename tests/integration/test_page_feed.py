@@ -88,9 +88,7 @@ async def test_focus_stays_in_the_list(browser: Browser, tmp_path: Path) -> None
 
         async def fill(count: int) -> list[str]:
             ids = await save(daemon.port, [{"timestamp": now(n)} for n in range(count)])
-            await tab.until(
-                "(id) => document.querySelector('#feed a').hash === `#id=${id}`", ids[-1]
-            )
+            await tab.until(FIRST_IS, ids[-1])
             return ids
 
         ids = await fill(200)
