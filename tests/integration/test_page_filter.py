@@ -28,11 +28,12 @@ def events(*types: str) -> list[dict[str, object]]:
 async def test_wrong_filter(browser: Browser, tmp_path: Path) -> None:
     """It says what is wrong; list, stream and numbers stay those of the last good filter."""
     async with Daemon(tmp_path, environ=MEMORY) as daemon:
-        a, _, b = await save(daemon.port, events("a", "x", "a"))
+        a, x, b = await save(daemon.port, events("a", "x", "a"))
         tab = await browser.open(home(daemon))
+        await tab.shows([b, x, a])
         await apply(tab, "type:a")
-        await tab.shows([b, a])
         await tab.count("total", "2")
+        await tab.shows([b, a])
         for wrong in ("nonsense", " & ".join(["a:1"] * 17), "a:" + 20_000 * "b"):
             await apply(tab, wrong)
             await tab.until(
