@@ -49,6 +49,16 @@ def chunked(body: bytes, content_type: str = JSON) -> bytes:
     return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
 
 
+#: What slow clients begin with, and what they say from time to time: of a head, of a body in one
+#: piece, of one in chunks, and of one that is compressed.
+SLOW = [
+    (b"GET /wsapi/ping HT", b"x"),
+    (declared(b"x" * 1000)[:-999], b"x"),
+    (chunked(b"")[: -len(b"0\r\n\r\n")], b"1\r\nx\r\n"),
+    (declared(gzip.compress(bytes(2**20)), JSON, GZIP)[:-1000], b"\0"),
+]
+
+
 def filled(item: bytes, size: int = BODY_BYTES) -> bytes:
     """A list of the same again and again, of so many bytes at the most."""
     return b"[%b]" % b",".join([item] * ((size - 2) // (len(item) + 1)))
@@ -89,12 +99,11 @@ async def test_memory_of_refused_bodies(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def slow_clients(daemon: Daemon) -> AsyncIterator[list[Wire]]:
-    """Clients that have sent a part of a head, or of a body, and say a byte now and then."""
-    starts = [b"GET /wsapi/ping HT", declared(b"x" * 1000)[:-999]]
+    """Clients that have sent a part of a request, as `SLOW` says."""
     wires = []
     for index in range(SLOW_CLIENTS):
         wires.append(await connect(daemon.port))
-        wires[-1].send(starts[index % 2])
+        wires[-1].send(SLOW[index % len(SLOW)][0])
     yield wires
     for wire in wires:
         wire.close()
@@ -105,9 +114,9 @@ async def p99(daemon: Daemon, slow: list[Wire]) -> float:
     times = []
     wire = await connect(daemon.port)
     for number in range(REQUESTS):
-        for each in slow[number % 100 :: 100]:
-            if each.end is None:
-                each.send(b"x")
+        for index in range(number % 100, len(slow), 100):
+            if slow[index].end is None:
+                slow[index].send(SLOW[index % len(SLOW)][1])
         heard = len(wire.received)
         begin = perf_counter()
         wire.send(post({"timestamp": number}))
