@@ -12,13 +12,13 @@ import attrs
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from kpiggybank.events import InvalidEvent
 from kpiggybank.web.answers import TooLarge
 from kpiggybank.web.bounds import LIMITS
 from kpiggybank.web.intake import AT_ONCE_BYTES, Intake
+from kpiggybank.web.request import BankRequest
 from tests.client_stage import failure_of
 from tests.web_client import JSON, result_of
 
@@ -48,10 +48,10 @@ class Desk:
     def take(self, body: bytes, *, packed: bool = False, kind: str = JSON) -> Any:
         """What becomes of a body."""
         channel: Any = DummyChannel()
-        request: Any = Request(channel, False)
-        request.requestHeaders.setRawHeaders(b"Content-Type", [kind.encode()])
+        request: Any = BankRequest(channel, False)  # type: ignore[no-untyped-call]
+        request.fields = {b"Content-Type": [kind.encode()]}
         if packed:
-            request.requestHeaders.setRawHeaders(b"Content-Encoding", [b"gzip"])
+            request.fields[b"Content-Encoding"] = [b"gzip"]
         request.content = BytesIO(gzip.compress(body) if packed else body)
         return self.intake.read(request)
 

@@ -25,6 +25,7 @@ from kpiggybank.interfaces import (
 )
 from kpiggybank.stores.sqlite import file as file_module
 from kpiggybank.stores.sqlite import opening, ranges
+from kpiggybank.stores.sqlite.connections import connect
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import ArrivalContract, event, events, read_all, stored
 from tests.store_contract import StoreContract
@@ -274,7 +275,7 @@ async def test_many_events_of_one_time_page_quickly(path: Path) -> None:
     await store.open()
     await store.append(events([7] * 4000))
     assert store._file is not None
-    connection = file_module.connect(str(path))
+    connection = connect(str(path))
     plan = connection.execute(
         f"EXPLAIN QUERY PLAN SELECT json FROM event WHERE {ranges.WITHIN}", (7, 3000)
     ).fetchall()

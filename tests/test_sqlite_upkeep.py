@@ -191,13 +191,15 @@ def test_log_begins_anew_though_reads_overlap(path: Path, monkeypatch: pytest.Mo
 
     def read(me: int) -> None:
         while not done.is_set():
-            with file._reading() as connection:
+            with file._readers.one() as connection:
                 connection.execute("BEGIN")
                 assert connection.execute("SELECT count(*) FROM event").get >= 0
                 others = begun[1 - me]
                 begun[me] += 1
                 # Until the other one has begun again, unless it is held up.
-                while begun[1 - me] == others and not file._gate._shut and not done.is_set():
+                while (
+                    begun[1 - me] == others and not file._readers.gate._shut and not done.is_set()
+                ):
                     done.wait(0.001)
                 connection.execute("COMMIT")
 

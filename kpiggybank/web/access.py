@@ -129,7 +129,7 @@ class Access:
             request: a `BankRequest` whose head has arrived. The head of its answer is set, in part
                 where it may be made.
         """
-        fields = request.requestHeaders.getRawHeaders
+        fields = request.fields.get
         if self._is_ours is not None:
             body = self._check_name(request, fields, self._is_ours)
             if body is not None:

@@ -10,7 +10,6 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.web.server import Request
 
 from kpiggybank.events import Deposit, EventLimits
 from kpiggybank.parsing import from_form, from_json, from_lines
@@ -19,6 +18,7 @@ from kpiggybank.web.answers import UnsupportedMediaType
 from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.compression import gunzip
 from kpiggybank.web.formats import JSON, NDJSON
+from kpiggybank.web.request import BankRequest
 
 #: A larger body is read in its turn.
 AT_ONCE_BYTES = 2**20
@@ -52,7 +52,7 @@ class Intake:
     _limits: Limits = LIMITS
     _turns: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 
-    def read(self, request: Request) -> Deposit | Deferred[Deposit]:
+    def read(self, request: BankRequest) -> Deposit | Deferred[Deposit]:
         """The deposit in a request's body, which nobody else keeps.
 
         Raises, or fails with:
@@ -110,9 +110,9 @@ def _expanding(reader: _Reader, pieces: Iterator[bytes], limits: EventLimits) ->
     return (yield from steps)
 
 
-def _is_compressed(request: Request) -> bool:
+def _is_compressed(request: BankRequest) -> bool:
     """Whether the body is gzip."""
-    encodings = request.requestHeaders.getRawHeaders(b"content-encoding")
+    encodings = request.fields.get(b"Content-Encoding")
     if encodings is None:
         return False
     match b",".join(encodings).strip().lower():
@@ -124,11 +124,11 @@ def _is_compressed(request: Request) -> bool:
             raise UnsupportedMediaType("'Content-Encoding' takes gzip and identity")
 
 
-def _reader(request: Request) -> _Reader:
+def _reader(request: BankRequest) -> _Reader:
     """What reads a body of this content type."""
-    content_type = request.getHeader(b"content-type") or b""
+    content_type = request.fields.get(b"Content-Type", (b"",))
     try:
-        return _READERS[content_type.split(b";")[0].strip().lower()]
+        return _READERS[content_type[-1].split(b";")[0].strip().lower()]
     except KeyError:
         accepted = ", ".join(name.decode() for name in _READERS)
         raise UnsupportedMediaType(f"'Content-Type' takes {accepted}") from None

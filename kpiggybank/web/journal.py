@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from secrets import token_hex
 from typing import Any
@@ -73,7 +73,7 @@ class Journal:
     _run: bytes = attrs.field(factory=lambda: token_hex(4).encode(), init=False)
     _numbers: count[int] = attrs.field(factory=lambda: count(1), init=False)
 
-    def id_for(self, given: list[bytes] | None) -> bytes:
+    def id_for(self, given: Sequence[bytes] | None) -> bytes:
         """The id of a request: the one its client gave in a header, if it is fit, or a new one."""
         if given is not None and len(given) == 1 and _ID.fullmatch(given[0]):
             return given[0]

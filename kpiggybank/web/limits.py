@@ -49,6 +49,7 @@ class Connection(Patience, HTTPChannel):
     _refused = False
     _phase = HEAD
     _host: IAddress | None = None
+    _peer: IAddress | None = None
     _linger: IDelayedCall | None = None
     _made = 0.0
     _ahead = 0  # requests that were answered in this turn while more had come
@@ -85,6 +86,12 @@ class Connection(Patience, HTTPChannel):
         if self._host is None:
             self._host = super().getHost()
         return self._host
+
+    def getPeer(self) -> IAddress:
+        """The client's address, which is made once and not for every request."""
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Be forgotten."""

@@ -36,6 +36,7 @@ from kpiggybank.web.health import examine
 from kpiggybank.web.intake import Intake
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
+from kpiggybank.web.request import BankRequest
 from kpiggybank.web.routes import Routes
 from kpiggybank.web.streams import LINES, STREAM_FORMATS, StreamFormat, StreamWriter
 from kpiggybank.words import one_line
@@ -88,7 +89,7 @@ class WsApi:
         return Routes(self.app, self.failed)
 
     @app.route(_ROOT, methods=["POST"])
-    def deposit(self, request: Request) -> Deferred[bytes]:
+    def deposit(self, request: BankRequest) -> Deferred[bytes]:
         """Store events; answers with their ids once all are stored."""
         key = _key(request)
         deposit = self._intake.read(request)
@@ -181,7 +182,7 @@ class WsApi:
         return answer(request, b"null" if event is None else event.json)
 
     @app.route(f"{_ROOT}/stream", methods=["GET"])
-    async def stream(self, request: Request) -> None:
+    async def stream(self, request: Any) -> None:
         """Changes as they happen: until somebody goes, or what was asked for is told."""
         query = Query(request.args)
         form = _stream_format(request, query)
@@ -254,20 +255,20 @@ class WsApi:
         return request.notifyFinish().addErrback(lambda reason: None)
 
 
-def _key(request: Request) -> str | None:
+def _key(request: BankRequest) -> str | None:
     """The idempotency key, if there is one."""
-    key = request.getHeader(b"idempotency-key")
-    if key is None:
+    keys = request.fields.get(b"Idempotency-Key")
+    if keys is None:
         return None
-    if not _KEY.fullmatch(key):
+    if not _KEY.fullmatch(keys[-1]):
         raise BadQuery("'Idempotency-Key' takes 1 to 64 of A-Z, a-z, 0-9, _ and -")
-    return key.decode()
+    return keys[-1].decode()
 
 
-def _since(request: Request, query: Query) -> str:
+def _since(request: BankRequest, query: Query) -> str:
     """Where a stream shall begin."""
     # A browser that lost a stream asks for the same URL again, and tells by this where it was.
-    last = request.requestHeaders.getRawHeaders(b"last-event-id", ())
+    last = request.fields.get(b"Last-Event-Id", ())
     if not any(last):
         since = query.text("since")
         return NOW if since is None else since

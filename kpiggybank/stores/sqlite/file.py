@@ -23,8 +23,8 @@ from kpiggybank.mint import is_minted
 from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
+from kpiggybank.stores.sqlite.connections import ReadingConnections
 from kpiggybank.stores.sqlite.errors import driver_errors
-from kpiggybank.stores.sqlite.gate import Gate
 from kpiggybank.stores.sqlite.recent import Recent
 
 #: Ids that are looked at in search of the greatest that was minted; others among them are keys.
@@ -80,14 +80,15 @@ class DatabaseFile:
     #: Frames in the write-ahead log after the last commit.
     log_frames: int = 0
     _broken: StoreError | None = None
-    #: Connections for reading that are not in use; only appended to and popped, which is atomic.
-    _idle: list[apsw.Connection] = attrs.field(factory=list)
-    _gate: Gate = attrs.field(factory=Gate)
+    _readers: ReadingConnections = attrs.field(init=False)
+    _place: os.stat_result = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Instead of SQLite's own hook, which would now and then write the log's content to the
         # database within a commit, while everybody waits: see `checkpoint`.
         self._writer.set_wal_hook(self._committed)
+        self._readers = ReadingConnections(self._path)
+        self._place = os.fstat(self._lock)
 
     def _committed(self, connection: apsw.Connection, schema: str, frames: int) -> int:
         self.log_frames = frames
@@ -96,8 +97,8 @@ class DatabaseFile:
     def close(self) -> None:
         """Merge the write-ahead log into the file and let go of it; nobody may be reading."""
         with driver_errors(f"close {self._path}"):
-            for connection in (*self._idle, self._writer):
-                connection.close()
+            self._readers.close()
+            self._writer.close()
         # Last: closing any descriptor of the file drops the locks SQLite holds on it.
         os.close(self._lock)
 
@@ -113,27 +114,33 @@ class DatabaseFile:
             StoreUnavailable: none of them may be acknowledged.
             StoreBroken, StoreDamaged: nor may anything that comes later.
         """
-        events: list[Event] = []
-        with self._for_good("write"):
-            self._look_after_file()
-            newest = self._newest
-            try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                outcomes = self._insert_all(group, events)
-                self._writer.execute("COMMIT")
-            except BaseException:
-                self._newest = newest
-                with suppress(apsw.Error):  # there may be nothing left to undo
-                    self._writer.execute("ROLLBACK")
+        try:
+            return self._write(group)
+        except Exception:
+            with self._for_good("write"):
                 raise
-            if self._broken is not None:  # a checkpoint has found out while this was written
-                raise self._broken
+
+    def _write(self, group: Seq[Append]) -> Written:
+        self._look_after_file()
+        events: list[Event] = []
+        newest = self._newest
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            outcomes = self._insert_all(group, events)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._newest = newest
+            with suppress(apsw.Error):  # there may be nothing left to undo
+                self._writer.execute("ROLLBACK")
+            raise
+        if self._broken is not None:  # a checkpoint has found out while this was written
+            raise self._broken
         return Written(outcomes, events)
 
     def _look_after_file(self) -> None:
         """Make sure that what is written can be found: people may have moved the file away."""
         try:
-            there = os.path.samestat(os.stat(self._path), os.fstat(self._lock))
+            there = os.path.samestat(os.stat(self._path), self._place)
         except OSError:
             there = False
         if not there:
@@ -190,7 +197,7 @@ class DatabaseFile:
         sync of the database to the end, when all commits wait for it; so that of the most is done
         before. Where commits bring little, it is left to the end: each sync delays some of them.
         """
-        with self._for_good(_MERGE), self._reading(_MERGE) as connection:
+        with self._for_good(_MERGE), self._readers.one(_MERGE) as connection:
             for _ in range(_PASSES):
                 _, written = connection.wal_checkpoint()
                 if self.log_frames - written < _FEW_FRAMES:
@@ -214,7 +221,7 @@ class DatabaseFile:
         """
         with ExitStack() as stack, self._for_good(_MERGE):
             if self.log_frames > LONG_LOG_FRAMES:
-                stack.enter_context(self._gate.shut(GATE_SECONDS))
+                stack.enter_context(self._readers.gate.shut(GATE_SECONDS))
             self._writer.wal_checkpoint()
 
     @contextmanager
@@ -229,24 +236,24 @@ class DatabaseFile:
 
     def read(self, span: Range, page: Page) -> EventPage:
         """See `IEventStore.read`."""
-        with self._reading() as connection:
+        with self._readers.one() as connection:
             return ranges.read(connection, self._sequence, span, page)
 
     def copy(self, span: Range, page: Page, comma: bytes) -> EventText:
         """See `IRangeCopier.copy`."""
-        with self._reading() as connection:
+        with self._readers.one() as connection:
             return ranges.copy(connection, self._sequence, span, page, comma)
 
     def get(self, id: str) -> Event:
         """See `IEventStore.get`."""
-        with self._reading() as connection:
+        with self._readers.one() as connection:
             for row in list(rows.ask(connection, ("id = ?", (id,)))):
                 return rows.event_of(row)
         raise EventNotFound("there is no event of that id")
 
     def count(self, span: Range) -> int:
         """See `IEventStore.count`."""
-        with self._reading() as connection:
+        with self._readers.one() as connection:
             count: int = connection.execute(
                 "SELECT count(*) FROM event WHERE timestamp BETWEEN ? AND ?", ranges.bounds(span)
             ).get
@@ -259,7 +266,7 @@ class DatabaseFile:
 
     def greatest_minted(self, below: str) -> str | None:
         """See `IRemembersIds.greatest_minted`."""
-        with self._reading() as connection:
+        with self._readers.one() as connection:
             ids = connection.execute(
                 "SELECT id FROM event WHERE id < ? ORDER BY id DESC LIMIT ?",
                 (below, _IDS_LOOKED_AT),
@@ -268,7 +275,7 @@ class DatabaseFile:
 
     def changes(self, since: str, limit: int) -> Seq[Change]:
         """See `IChangeHistory.changes`."""
-        with self._reading() as connection:
+        with self._readers.one() as connection:
             number = self._sequence.number(since, rows.greatest(connection))
             later = (f"seq > ? ORDER BY seq LIMIT {limit:d}", (number,))
             with closing(rows.ask(connection, later)) as found:
@@ -279,7 +286,7 @@ class DatabaseFile:
 
     def pending(self, since: str) -> int:
         """See `IChangeHistory.pending`."""
-        with self._reading() as connection:
+        with self._readers.one() as connection:
             newest = rows.greatest(connection)
         return newest - self._sequence.number(since, newest)
 
@@ -291,28 +298,3 @@ class DatabaseFile:
     def recent(self) -> Recent:
         """Where events go on from here."""
         return Recent(self._sequence, self._newest)
-
-    @contextmanager
-    def _reading(self, doing: str = "read") -> Iterator[apsw.Connection]:
-        """A connection for one read."""
-        with driver_errors(doing), self._gate.inside():
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = connect(self._path)
-                connection.execute("PRAGMA query_only = ON")
-                connection.execute("PRAGMA cache_size = -1000")  # KiB; the kernel has one, too
-            try:
-                yield connection
-            finally:
-                self._idle.append(connection)
-
-
-def connect(path: str) -> apsw.Connection:
-    """A connection that syncs each commit."""
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_timeout(5000)
-    connection.execute("PRAGMA synchronous = FULL")
-    # What could undo a savepoint is no reason to write a file.
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection

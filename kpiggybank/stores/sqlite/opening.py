@@ -15,8 +15,9 @@ from twisted.logger import Logger
 from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows, upgrade
+from kpiggybank.stores.sqlite.connections import connect
 from kpiggybank.stores.sqlite.errors import RESTORE, driver_errors
-from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile, connect
+from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
 
 #: `PRAGMA application_id` of our files: "KPIg".
 APPLICATION_ID = 0x4B504967

@@ -79,6 +79,11 @@ def insert_whole(connection: apsw.Connection, first: int, events: Seq[Event]) ->
 
 def _values(first: int, events: Seq[Event]) -> list[Any]:
     """The values of some rows, one row after the other. They are made column by column."""
+    if len(events) == 1:  # for which that takes three times as long
+        (event,) = events
+        timestamp = sortable(event.timestamp)
+        proof = checksum(first, event.id, timestamp, event.json)
+        return [first, event.id, timestamp, event.json.decode(), proof]
     seqs = range(first, first + len(events))
     ids = [event.id for event in events]
     timestamps = [event.timestamp for event in events]
