@@ -117,7 +117,7 @@ class DatabaseFile:
         try:
             return self._write(group)
         except Exception:
-            with self._for_good("write"):
+            with self._for_good("write"):  # only now: to enter it costs as much as a row
                 raise
 
     def _write(self, group: Seq[Append]) -> Written:
