@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import apsw
 import attrs
+import msgspec
 from twisted.python.failure import Failure
 
 from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range, same_value
@@ -43,16 +44,14 @@ LOG_BYTES = 32 * 2**20
 _MERGE = "write its log to the database"
 
 
-@attrs.frozen
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """The arguments of one `IEventStore.append`."""
 
     events: Seq[Event]
     absent: Seq[str]
 
 
-@attrs.frozen
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """What became of a group of appends.
 
     Attributes:
