@@ -96,8 +96,12 @@ def main() -> None:
     given = parser.parse_args()
     if not 0 < given.per_second <= 1000 or (given.count is not None and given.count < 1):
         parser.error("--per-second is a number up to 1000, --count one from 1 on")
+    try:
+        api = KPIggyBank(given.url, token=given.token)
+    except ValueError:
+        parser.error("--url takes such as http://127.0.0.1:3000, --token a word of visible ASCII")
     events = islice(SignIns(), given.count)
-    react(demo, (KPIggyBank(given.url, token=given.token), given.url, events, given.per_second))
+    react(demo, (api, given.url, events, given.per_second))
 
 
 if __name__ == "__main__":

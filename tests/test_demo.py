@@ -199,6 +199,17 @@ def test_a_mistake_of_ours_stays_visible(clock: ReactorClock) -> None:
     assert isinstance(ended[0].value, KeyError)
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:3000", "localhost:3000", "ftp://127.0.0.1", ""])
+def test_wrong_url(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no URL of a server is refused with a line that says what is one."""
+    monkeypatch.setattr("sys.argv", ["demo", "--url", url])
+    with pytest.raises(SystemExit, match="2"):
+        demo.main()
+    assert "--url takes such as http://127.0.0.1:3000" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_ctrl_c_between_two_events_ends_in_order(
     clock: ReactorClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,7 @@ TIMES = {
     999.4: "999 ms",
     999.6: "1.0 s",
     59_949: "59.9 s",
-    59_999: "60.0 s",
+    59_951: "1 min 0 s",
     60_000: "1 min 0 s",
     3_599_999: "1 h",
     3 * 86_400_000: "72 h",
@@ -34,6 +34,9 @@ TIMES = {
     10**400: "",
     "99": "",
 }
+
+#: Timestamps of long ago, and what the list says of their days.
+DAYS = {-99_999_999_999: "15 Feb 1200 BC", -1e15: "5 Apr 29720 BC", -62_000_000_000: "19 Apr 5"}
 
 
 def now(number: int = 0) -> int:
@@ -77,6 +80,19 @@ async def test_values(browser: Browser, tmp_path: Path) -> None:
         assert all(len(clock) == len("23:59:59") for clock in clocks)
         await tab.is_accessible()
         assert tab.complaints == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_long_ago(browser: Browser, tmp_path: Path) -> None:
+    """A day before Christ is none after."""
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        ids = await save(daemon.port, [{"timestamp": time} for time in DAYS])
+        tab = await browser.open(home(daemon), timezone_id="UTC")
+        await tab.until(f"document.querySelectorAll('#feed li').length === {len(ids)}")
+        said = await tab.evaluate(
+            "[...document.querySelectorAll('#feed time')].map((each) => each.innerText)"
+        )
+        assert {text.partition(" ")[2] for text in said} == set(DAYS.values())
 
 
 @pytest_twisted.ensureDeferred

@@ -112,6 +112,33 @@ async def test_filter_in_a_pause(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_back(browser: Browser, tmp_path: Path) -> None:
+    """Back and forward bring both back, filter and event."""
+    async with Daemon(tmp_path, environ=MEMORY) as daemon:
+        a, x = await save(daemon.port, events("a", "x"))
+        tab = await browser.open(home(daemon))
+        # A sign between two that is before or after all of them is nothing.
+        await apply(tab, "& type:a &")
+        await tab.count("total", "1")
+        await tab.do(lambda page: page.click("#feed a"))
+        await tab.until("!document.querySelector('#view').hidden")
+        await apply(tab, "")
+        await tab.count("total", "2")
+        await tab.do(lambda page: page.go_back())
+        await tab.count("total", "1")
+        await tab.shows([a])
+        assert await tab.evaluate("document.querySelector('#where').value") == "type:a"
+        assert await tab.evaluate("document.querySelector('#view').hidden")
+        await tab.do(lambda page: page.go_forward())
+        await tab.count("total", "2")
+        await tab.shows([x, a])
+        assert await tab.evaluate("document.querySelector('#where').value") == ""
+        await tab.until("!document.querySelector('#view').hidden")
+        assert await tab.evaluate("location.href") == f"{home(daemon)}#id={a}"
+        assert tab.complaints == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_nothing_to_show(browser: Browser, tmp_path: Path) -> None:
     """What is said of an empty list is true: of a bank, of a filter, and of neither."""
 

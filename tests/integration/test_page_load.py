@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 
 from kpiggybank.sample import SignIns
 from tests.integration.browser import Browser, Tab
-from tests.integration.daemon import Daemon, Wire, connect, post
+from tests.integration.daemon import EVENTS, Daemon, Wire, ask, connect, get, post
 
 SOAK = "KPIGGYBANK_SOAK" in os.environ
 
@@ -131,3 +131,24 @@ async def test_opened_under_load(browser: Browser, tmp_path: Path) -> None:
             await tab.count(number, f"{total:,}")
         ids = await tab.entries()
         assert len(ids) == len(set(ids)) == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_filtered_under_load(browser: Browser, tmp_path: Path) -> None:
+    """The numbers of a filter that is set while events arrive are right soon after the last one."""
+    async with Daemon(tmp_path, environ={"DB_BACKEND": "sqlite", "ACCESS_LOG": "off"}) as daemon:
+        wire = await connect(daemon.port)
+        tab = await browser.open(f"http://127.0.0.1:{daemon.port}/?where=timestamp:0")
+        await tab.count("total", "0")
+        try:
+            total = await load(wire, 2)
+            rest = Deferred.fromCoroutine(load(wire, 8))
+            await tab.do(lambda page: page.fill("#where", "new_account:false"))
+            await tab.do(lambda page: page.press("#where", "Enter"))
+            total += await rest
+        finally:
+            wire.close()
+        answer = await ask(daemon.port, get(f"{EVENTS}/count?where=new_account:false"))
+        for number in ("total", "hour"):
+            await tab.count(number, f"{answer.json:,}")
+        assert 0 < answer.json < total

@@ -78,6 +78,7 @@ function failed(own, error) {
   next?.stop.abort();
   current = next = null;
   $("again").hidden = false;
+  if (isAboutToken(error)) $("again").focus();
   say("stopped", isAboutToken(error) ? WANTS_TOKEN : `Not connected: ${visible(error.message, 120)}`);
   showNumbers();
 }
@@ -208,6 +209,13 @@ $("filter").addEventListener("submit", (event) => {
 });
 $("where").addEventListener("input", () => {
   if ($("where").value === "" && wanted.length) $("filter").requestSubmit();
+});
+// Back, and forward: the address may have another filter.
+addEventListener("popstate", () => {
+  const conditions = conditionsInAddress();
+  if (textIn(conditions) === textIn(wanted)) return;
+  $("where").value = textIn(conditions);
+  begin(conditions);
 });
 $("where").value = textIn(wanted);
 fitExamples();

@@ -79,7 +79,8 @@ export class Chart {
         {
           ...axis,
           grid: { stroke: line, width: 1 },
-          space: 1.5 * em,
+          // So little at the most that there is one above 0 in any case, however low the chart is.
+          space: (plot, axis, min, max, height) => Math.min(1.5 * em, 0.36 * height),
           size: (plot, values) => em * (1 + 0.55 * Math.max(1, ...(values ?? []).map((v) => v.length))),
           incrs: [1, 2, 5, 10, 20, 50].flatMap((n) => [1, 100, 1e4, 1e6].map((m) => n * m)).sort((a, b) => a - b),
           values: (plot, counts) => counts.map((count) => count.toLocaleString()),

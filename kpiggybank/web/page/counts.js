@@ -3,7 +3,8 @@
 // The server counts what is there, and the stream tells what is added. An event that is stored
 // while the server counts may be in both. What was counted less what the stream had told when the
 // question was sent is therefore never too small, and exact as soon as nothing was under way: the
-// least of several answers is taken, until the stream was quiet around one of them.
+// least of several answers is taken, until the stream was quiet around one of them. While many
+// arrive, that is so between two that come, and a few questions will find such a moment.
 
 import { timeOf } from "./event.js";
 
@@ -12,13 +13,16 @@ export const MINUTES = 60;
 const SECOND = 1000;
 const QUIET_MS = 1000;
 const LONGEST_GAP_MS = 60_000;
+const ROUNDS_AT_FIRST = 8;
 const AT_ONCE = 3;
+const DEAR_TIMES = 20;
 
 class Tally {
   live = 0;
   base = null;
   liveWhenAsked = -1;
   proven = false;
+  notBefore = -Infinity;
 
   /** Whether it has been counted, or begun with us. */
   get isKnown() {
@@ -45,7 +49,7 @@ export class Counts {
   #heard = -Infinity;
   #asking = false;
   #answered = -Infinity;
-  #rest = 0;
+  #rounds = 0;
   #gap = QUIET_MS;
 
   /** Count the events that meet `where` from now on, until `signal`. */
@@ -108,27 +112,30 @@ export class Counts {
     const open = [this.#total, ...this.#minutes.values(), ...this.#seconds.values()];
     // What was under way when it was asked would have been told by now.
     for (const each of open) each.proven ||= each.liveWhenAsked === each.live;
-    if (open.every((each) => each.proven)) return;
+    if (!open.some((each) => isDue(each, now))) return;
     const quiet = now - this.#heard > QUIET_MS;
-    if (now - this.#answered < (quiet ? this.#rest : Math.max(this.#rest, this.#gap))) return;
+    if (!quiet && now - this.#answered < this.#gap) return;
     this.#asking = true;
-    this.#rest = 0;
     try {
-      await this.#ask();
+      await this.#ask(now);
     } finally {
       this.#asking = false;
       this.#answered = performance.now();
-      this.#gap = Math.min(2 * this.#gap, LONGEST_GAP_MS);
+      this.#rounds += 1;
+      if (this.#rounds > ROUNDS_AT_FIRST) this.#gap = Math.min(2 * this.#gap, LONGEST_GAP_MS);
     }
   }
 
-  async #ask() {
-    const whole = await this.#countTally(this.#total, () => this.#count({}));
-    const hour = [...this.#minutes.keys()].filter((key) => !this.#minutes.get(key).proven);
-    const units = whole ? await this.#unitsIn(hour) : [];
+  async #ask(now) {
+    const due = (bins) => [...bins.keys()].filter((key) => isDue(bins.get(key), now));
+    const hour = due(this.#minutes);
+    let units = UNITS;
+    if (isDue(this.#total, now)) {
+      const whole = await this.#countTally(this.#total, () => this.#count({}));
+      units = whole ? await this.#unitsIn(hour) : [];
+    }
     await this.#countBins(this.#minutes, hour, MINUTE, units);
-    const seconds = [...this.#seconds.keys()].filter((key) => !this.#seconds.get(key).proven);
-    await this.#countBins(this.#seconds, seconds, SECOND, units);
+    await this.#countBins(this.#seconds, due(this.#seconds), SECOND, units);
   }
 
   /** The units in which there are events in some minutes: mostly, it is one of the two. */
@@ -140,7 +147,8 @@ export class Counts {
   }
 
   async #countBins(bins, keys, size, units) {
-    const waiting = [...keys];
+    // The newest first: only these may change meanwhile.
+    const waiting = keys.sort((a, b) => a - b);
     const work = async () => {
       for (let key = waiting.pop(); key !== undefined; key = waiting.pop()) {
         const range = [key * size, (key + 1) * size];
@@ -150,7 +158,9 @@ export class Counts {
         if (each)
           await this.#countTally(each, async () => {
             if (none) return 0;
-            const counts = await Promise.all(units.map((unit) => this.#countIn(range, unit)));
+            // What the stream has told meanwhile may be in any unit.
+            const any = each.live ? UNITS : units;
+            const counts = await Promise.all(any.map((unit) => this.#countIn(range, unit)));
             return counts.reduce((sum, count) => sum + count, 0);
           });
       }
@@ -160,8 +170,12 @@ export class Counts {
 
   async #countTally(each, ask) {
     const live = each.live;
+    const began = performance.now();
     const count = await ask();
+    const ended = performance.now();
     each.answered(count, live);
+    // With a filter, the server looks at each event: what is dear to it is asked for less often.
+    each.notBefore = ended + DEAR_TIMES * (ended - began);
     return count;
   }
 
@@ -170,12 +184,8 @@ export class Counts {
     return this.#count({ start: from / unit.ms, end: to / unit.ms - unit.little });
   }
 
-  async #count(range) {
-    const began = performance.now();
-    const count = await this.#api.count(this.#where, range, this.#signal);
-    // With a filter, the server looks at each event: what is dear to it is asked for less often.
-    this.#rest = Math.max(this.#rest, 20 * (performance.now() - began));
-    return count;
+  #count(range) {
+    return this.#api.count(this.#where, range, this.#signal);
   }
 
   #forget() {
@@ -194,6 +204,11 @@ const UNITS = [
 
 function bin(time, size) {
   return Math.floor(time / size);
+}
+
+/** Whether a tally is not certain, and was not counted a moment ago. */
+function isDue(tally, now) {
+  return !tally.proven && tally.notBefore <= now;
 }
 
 function isKnown(bins) {

@@ -43,7 +43,7 @@ export function duration(milliseconds) {
   if (size >= 1e12) return `${milliseconds.toExponential(0)} ms`;
   if (size < 10) return `${Number(milliseconds.toFixed(1))} ms`;
   if (size < 999.5) return `${Math.round(milliseconds)} ms`;
-  if (size < 60_000) return `${(milliseconds / 1000).toFixed(1)} s`;
+  if (size < 59_950) return `${(milliseconds / 1000).toFixed(1)} s`;
   const seconds = Math.round(milliseconds / 1000);
   if (size < 3_599_500) return `${Math.trunc(seconds / 60)} min ${Math.abs(seconds % 60)} s`;
   const maximumFractionDigits = size < 1e9 ? 1 : 0;
@@ -57,6 +57,12 @@ const FULL = new Intl.DateTimeFormat(undefined, {
   timeStyle: "long",
   hourCycle: "h23",
 });
+const BEFORE_CHRIST = new Intl.DateTimeFormat(undefined, {
+  era: "short",
+  year: "numeric",
+  month: "short",
+  day: "numeric",
+});
 const DAY_MS = 86_400_000;
 
 /** A time for the list, split in the day (empty for today) and the time of day. */
@@ -64,10 +70,11 @@ export function moment(time, now) {
   const date = new Date(time);
   if (Number.isNaN(date.getTime())) return { day: "", clock: "beyond dates", full: "", iso: "" };
   const near = Math.abs(time - now) < DAY_MS && date.getDate() === new Date(now).getDate();
+  const [day, full] = date.getFullYear() > 0 ? [DAY, FULL] : [BEFORE_CHRIST, BEFORE_CHRIST];
   return {
-    day: near ? "" : DAY.format(date),
+    day: near ? "" : day.format(date),
     clock: CLOCK.format(date),
-    full: FULL.format(date),
+    full: full.format(date),
     iso: date.toISOString(),
   };
 }

@@ -1,10 +1,11 @@
 // The filter: as it stands in its field, as the API takes it, and in the page's address.
 
 const BETWEEN = " & ";
+const ANY_BETWEEN = /(?:^|\s)&(?=\s|$)/;
 
 /** What the API takes for the text of the field. */
 export function conditionsIn(text) {
-  const texts = text.split(BETWEEN).map((each) => each.trim());
+  const texts = text.split(ANY_BETWEEN).map((each) => each.trim());
   return texts.filter(Boolean).map((each) => ["where", each]);
 }
 

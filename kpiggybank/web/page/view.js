@@ -10,7 +10,8 @@ export class View {
   constructor(api, box) {
     this.#api = api;
     this.#box = box;
-    addEventListener("hashchange", () => this.#follow());
+    // Not "hashchange", which is not told where the filter in the address changes as well.
+    addEventListener("popstate", () => this.#follow());
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || box.hidden || document.querySelector("dialog[open]")) return;
       // A field that is not empty is cleared by it.
