@@ -127,13 +127,16 @@ export class Counts {
   }
 
   async #ask(now) {
-    const due = (bins) => [...bins.keys()].filter((key) => isDue(bins.get(key), now));
+    const due = (bins) =>
+      [...bins.keys()].filter((key) => isDue(bins.get(key), now)).sort((a, b) => a - b);
     const hour = due(this.#minutes);
     let units = UNITS;
     if (isDue(this.#total, now)) {
       const whole = await this.#countTally(this.#total, () => this.#count({}));
       units = whole ? await this.#unitsIn(hour) : [];
     }
+    // Before the crowd, so that it does not delay them: the two that change meanwhile.
+    await this.#countBins(this.#minutes, hour.splice(-2), MINUTE, units);
     await this.#countBins(this.#minutes, hour, MINUTE, units);
     await this.#countBins(this.#seconds, due(this.#seconds), SECOND, units);
   }
@@ -147,8 +150,7 @@ export class Counts {
   }
 
   async #countBins(bins, keys, size, units) {
-    // The newest first: only these may change meanwhile.
-    const waiting = keys.sort((a, b) => a - b);
+    const waiting = [...keys];
     const work = async () => {
       for (let key = waiting.pop(); key !== undefined; key = waiting.pop()) {
         const range = [key * size, (key + 1) * size];
@@ -175,7 +177,7 @@ export class Counts {
     const ended = performance.now();
     each.answered(count, live);
     // With a filter, the server looks at each event: what is dear to it is asked for less often.
-    each.notBefore = ended + DEAR_TIMES * (ended - began);
+    each.notBefore = this.#where.length ? ended + DEAR_TIMES * (ended - began) : -Infinity;
     return count;
   }
 
