@@ -59,7 +59,7 @@ class FileCheck:
         while True:
             try:
                 for row in rows.ask(connection, ("seq > ? ORDER BY seq", (last,))):
-                    last = row[0]
+                    last = max(last, row[0])  # damage may have put rows out of their order
                     self.events += 1
                     try:
                         rows.event_of(row)
@@ -80,7 +80,7 @@ class FileCheck:
             following: int = connection.execute(question, (last + 1, last)).get
         except apsw.CorruptError:
             return last + 1
-        return following
+        return max(following, last + 1)
 
     def _file(self, connection: apsw.Connection) -> Iterator[str]:
         for (line,) in connection.execute("PRAGMA integrity_check"):
