@@ -14,7 +14,7 @@ import msgspec
 from kpiggybank.events import Event
 from kpiggybank.mint import Mint
 from kpiggybank.sample import SignIns
-from kpiggybank.stores.sqlite.file import Append
+from kpiggybank.stores.sqlite.insertion import Append
 from kpiggybank.stores.sqlite.opening import open_file
 
 MILLION = 1_000_000

@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 
 from kpiggybank.interfaces import StoreError
 from kpiggybank.stores.sqlite.backup import back_up
+from kpiggybank.stores.sqlite.wal import missing_log
 
 
 def main() -> None:
@@ -15,6 +16,8 @@ def main() -> None:
     parser.add_argument("file", help="the daemon's file")
     parser.add_argument("target", help="the copy, which must not be there yet")
     asked = parser.parse_args()
+    if (remark := missing_log(asked.file)) is not None:
+        print(f"kpiggybank-backup: {remark}", file=sys.stderr)
     try:
         count = back_up(asked.file, asked.target)
     except StoreError as error:

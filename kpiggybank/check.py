@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 
 from kpiggybank.interfaces import StoreError
 from kpiggybank.stores.sqlite.checking import FileCheck
+from kpiggybank.stores.sqlite.wal import missing_log
 
 
 def main() -> None:
@@ -16,6 +17,8 @@ def main() -> None:
     parser = ArgumentParser("kpiggybank-check", description="Check every event of a SQLite file.")
     parser.add_argument("file", help="may be in use")
     path = parser.parse_args().file
+    if (remark := missing_log(path)) is not None:
+        print(f"kpiggybank-check: {remark}", file=sys.stderr)
     check = FileCheck(path)
     count = 0
     try:

@@ -16,7 +16,7 @@ import pytest
 from kpiggybank.events import Event
 from kpiggybank.interfaces import StoreDamaged
 from kpiggybank.stores.sqlite.checking import FileCheck
-from kpiggybank.stores.sqlite.file import Append
+from kpiggybank.stores.sqlite.insertion import Append
 from kpiggybank.stores.sqlite.opening import open_file
 from tests.feed_contract import event
 

@@ -18,7 +18,7 @@ from kpiggybank.interfaces import StoreBroken, StoreFull
 from kpiggybank.stores.sqlite import file as file_module
 from kpiggybank.stores.sqlite import store as store_module
 from kpiggybank.stores.sqlite.checking import FileCheck
-from kpiggybank.stores.sqlite.file import Append
+from kpiggybank.stores.sqlite.insertion import Append
 from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import event, events, read_all

@@ -13,6 +13,11 @@ from kpiggybank.interfaces import InvalidCursor
 _CURSOR = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
 
 
+def is_generation(text: str) -> bool:
+    """Whether it can be the `Sequence.generation` of a store."""
+    return _CURSOR.fullmatch(f"0-{text}") is not None
+
+
 @attrs.frozen
 class Sequence:
     """Turns sequences into cursors and back: `12-9f3a04c1`.

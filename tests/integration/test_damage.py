@@ -123,6 +123,33 @@ async def test_damaged_event_is_never_told(tmp_path: Path) -> None:
         assert (await ask(daemon.port, get(f"{EVENTS}?id=k.8"))).json["results"]["text"] == "text 8"
 
 
+@pytest_twisted.ensureDeferred
+async def test_log_is_taken_away(tmp_path: Path) -> None:
+    """What was acknowledged goes to the file, nothing else is, and the daemon ends with a line."""
+    path = tmp_path / f"{SQLITE['DB_NAME']}.sqlite3"
+    async with Daemon(tmp_path, environ=SQLITE) as daemon:
+        assert (await ask(daemon.port, post({"timestamp": 1}, CLOSE))).status == 201
+        os.unlink(f"{path}-wal")
+        answer = await ask(daemon.port, get("/__heartbeat__"))
+        assert (answer.status, answer.json["ok"]) == (503, False)
+        assert "-wal was removed" in answer.json["reason"]
+        assert await daemon.ended() == 1
+        assert "-wal was removed" in daemon.err
+    async with Daemon(tmp_path, environ=SQLITE) as daemon:
+        [event] = (await ask(daemon.port, get(EVENTS))).json
+        assert event["timestamp"] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_missing_log_is_remarked(tmp_path: Path) -> None:
+    """A killed daemon's file without its log starts, and the log says what that means."""
+    path = await unclean(tmp_path)
+    os.unlink(f"{path}-wal")
+    async with Daemon(tmp_path, environ=SQLITE | {"MODE": "prod"}) as daemon:
+        assert (await ask(daemon.port, get("/wsapi/ping"))).status == 200
+        assert "unless SQLite has merged the two" in daemon.err + daemon.out
+
+
 async def ask_roughly(daemon: Daemon, path: str) -> bytes:
     """Whatever comes as an answer, complete or not."""
     wire = await connect(daemon.port)

@@ -8,9 +8,10 @@ import apsw
 import attrs
 
 from kpiggybank.interfaces import StoreDamaged
+from kpiggybank.stores.sequence import is_generation
 from kpiggybank.stores.sqlite import rows
 from kpiggybank.stores.sqlite.errors import driver_errors
-from kpiggybank.stores.sqlite.opening import connect_to_read
+from kpiggybank.stores.sqlite.opening import VERSION, connect_to_read
 
 
 @attrs.define(eq=False)
@@ -86,7 +87,11 @@ class FileCheck:
         for (line,) in connection.execute("PRAGMA integrity_check"):
             if line != "ok":
                 yield " ".join(str(line).split())
-        removed = connection.execute("SELECT removed FROM bank").get or 0
-        missing = rows.greatest(connection) - removed - self.events
-        if missing > 0:
-            yield f"{missing} events are missing"
+        for version, generation, removed in connection.execute("SELECT * FROM bank"):
+            if version != VERSION or not is_generation(generation):
+                yield "the row in table bank is damaged"
+            missing = rows.greatest(connection) - removed - self.events
+            if missing > 0:
+                yield f"{missing} events are missing"
+            elif missing < 0:
+                yield f"there are {-missing} events more than table bank says"

@@ -13,6 +13,9 @@ from kpiggybank.interfaces import StoreBroken, StoreDamaged, StoreError, StoreFu
 #: write and reports that once, so that a second sync succeeds and proves nothing.
 _FAILED_SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
+#: What a backup that fails has as its reason.
+_NO_REASON = "not an error"
+
 RESTORE = "restore it from a backup (README, Damage)"
 
 
@@ -22,7 +25,10 @@ def driver_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        raise _translated(error, f"SQLite cannot {doing}: {error}") from error
+        why = str(error)
+        if why == _NO_REASON:
+            why = str(apsw.exception_for(getattr(error, "result", apsw.SQLITE_ERROR)))
+        raise _translated(error, f"SQLite cannot {doing}: {why}") from error
 
 
 def _translated(error: apsw.Error, text: str) -> StoreError:
@@ -36,5 +42,11 @@ def _translated(error: apsw.Error, text: str) -> StoreError:
             return StoreDamaged(f"{text}; {RESTORE}")
         case apsw.IOError():
             return StoreUnavailable(f"{text}; see whether the disk is full, or fails")
+        case apsw.CantOpenError() | apsw.ReadOnlyError():
+            return StoreUnavailable(
+                f"{text}; see who owns the file, its folder, and -wal and -shm beside it"
+            )
+        case apsw.BusyError():
+            return StoreUnavailable(f"{text}; another program is at work in it, try again")
         case _:
             return StoreUnavailable(text)

@@ -12,10 +12,9 @@ import attrs
 import msgspec
 from twisted.python.failure import Failure
 
-from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range, same_value
+from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
 from kpiggybank.interfaces import (
     EventNotFound,
-    IdConflict,
     StoreBroken,
     StoreDamaged,
     StoreError,
@@ -26,7 +25,10 @@ from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
 from kpiggybank.stores.sqlite.connections import ReadingConnections
 from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.insertion import Append, Insertion
+from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.recent import Recent
+from kpiggybank.stores.sqlite.wal import frames_end
 
 #: Ids that are looked at in search of the greatest that was minted; others among them are keys.
 _IDS_LOOKED_AT = 1000
@@ -42,13 +44,6 @@ GATE_SECONDS = 0.5
 LOG_BYTES = 32 * 2**20
 
 _MERGE = "write its log to the database"
-
-
-class Append(msgspec.Struct, frozen=True):
-    """The arguments of one `IEventStore.append`."""
-
-    events: Seq[Event]
-    absent: Seq[str]
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -80,31 +75,60 @@ class DatabaseFile:
     log_frames: int = 0
     _broken: StoreError | None = None
     _readers: ReadingConnections = attrs.field(init=False)
-    _place: os.stat_result = attrs.field(init=False)
+    _place: Place = attrs.field(init=False)
+    _page_size: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Instead of SQLite's own hook, which would now and then write the log's content to the
         # database within a commit, while everybody waits: see `checkpoint`.
         self._writer.set_wal_hook(self._committed)
         self._readers = ReadingConnections(self._path)
-        self._place = os.fstat(self._lock)
+        self._place = Place(self._path, self._lock)
+        self._page_size = int(self._writer.pragma("page_size"))
 
     def _committed(self, connection: apsw.Connection, schema: str, frames: int) -> int:
         self.log_frames = frames
         return apsw.SQLITE_OK
 
     def close(self) -> None:
-        """Merge the write-ahead log into the file and let go of it; nobody may be reading."""
+        """Merge the write-ahead log into the file and let go of it; nobody may be reading.
+
+        The log stays where somebody else uses the file, or there is no room for its content.
+
+        Raises:
+            StoreBroken: what is in the file, or in its log, may not be all.
+        """
+        try:
+            self._look_after_files()
+            self._readers.close()
+            with driver_errors(f"close {self._path}"):
+                self._writer.set_busy_timeout(0)
+                with suppress(apsw.BusyError, apsw.FullError):
+                    # It tells the next one that nothing was left in a log: see `closed_in_order`.
+                    self._writer.pragma("journal_mode", "delete")
+        except StoreError:
+            self.abandon()
+            raise
+        self._release()
+
+    def abandon(self) -> None:
+        """Let go of the file as it is: its log stays beside it, for the next to open it.
+
+        Unless they are not together any more. Then its content goes where the file is, while both
+        are open yet.
+        """
+        if self._place.lost and self._place.has_name:
+            with suppress(apsw.Error):
+                self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._release()
+
+    def _release(self) -> None:
         with driver_errors(f"close {self._path}"):
             self._readers.close()
             self._writer.close()
         # Last: closing any descriptor of the file drops the locks SQLite holds on it.
         os.close(self._lock)
-
-    def abandon(self) -> None:
-        """Let go of the file as it is: its log stays beside it, for the next to open it."""
-        self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self.close()
 
     def write(self, group: Seq[Append]) -> Written:
         """Write a group of appends in one synced transaction.
@@ -120,74 +144,32 @@ class DatabaseFile:
                 raise
 
     def _write(self, group: Seq[Append]) -> Written:
-        self._look_after_file()
-        events: list[Event] = []
-        newest = self._newest
+        self._look_after_files()
+        insertion = Insertion(self._writer, self._newest)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            outcomes = self._insert_all(group, events)
+            outcomes = insertion.insert(group)
             self._writer.execute("COMMIT")
         except BaseException:
-            self._newest = newest
             with suppress(apsw.Error):  # there may be nothing left to undo
                 self._writer.execute("ROLLBACK")
             raise
+        self._newest = insertion.newest
         if self._broken is not None:  # a checkpoint has found out while this was written
             raise self._broken
-        return Written(outcomes, events)
+        return Written(outcomes, insertion.events)
 
-    def _look_after_file(self) -> None:
-        """Make sure that what is written can be found: people may have moved the file away."""
-        try:
-            there = os.path.samestat(os.stat(self._path), self._place)
-        except OSError:
-            there = False
-        if not there:
-            raise StoreBroken(f"{self._path} was removed or replaced while it was in use")
+    def _look_after_files(self) -> None:
+        """Make sure that what is written can be found: people may have moved a file, or cut it."""
+        size = self._place.look()
+        if self._is_cut(size):
+            # Others may have written it to the database, and begun it anew.
+            self.log_frames, _ = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+            if self._is_cut(size):
+                raise StoreBroken(f"{self._path}-wal was cut short while it was in use")
 
-    def _insert_all(self, group: Seq[Append], events: list[Event]) -> Seq[Failure | None]:
-        """Insert all as one list, or each append by itself where there is more to say of one."""
-        if not any(append.absent for append in group):
-            together = [event for append in group for event in append.events]
-            try:
-                rows.insert(self._writer, self._newest + 1, together)
-            except apsw.ConstraintError:
-                self._writer.execute("ROLLBACK; BEGIN IMMEDIATE")
-            else:
-                self._newest += len(together)
-                events += together
-                return [None] * len(group)
-        return [self._insert(append, events) for append in group]
-
-    def _insert(self, append: Append, events: list[Event]) -> Failure | None:
-        if append.absent and self._there(append.absent):
-            return Failure(IdConflict("the key came with other events before"))
-        try:
-            rows.insert_whole(self._writer, self._newest + 1, append.events)
-        except apsw.ConstraintError:
-            # An id is taken. That is rare, so it is not asked beforehand.
-            return self._repeat(append.events)
-        self._newest += len(append.events)
-        events += append.events
-        return None
-
-    def _repeat(self, events: Seq[Event]) -> Failure | None:
-        try:
-            there = self._there([event.id for event in events])
-        except StoreDamaged as error:
-            return Failure(error)
-        # The file is written all or nothing: a list of which only a part is there is another list.
-        if len(there) == len(events) and all(
-            same_value(there[event.id].json, event.json) for event in events
-        ):
-            return None
-        return Failure(IdConflict("the id is taken by another event"))
-
-    def _there(self, ids: Seq[str]) -> dict[str, Event]:
-        """Which of these ids are taken, and by which event."""
-        questions = [("id = ?", (id,)) for id in ids]
-        events = map(rows.event_of, rows.ask(self._writer, *questions))
-        return {event.id: event for event in events}
+    def _is_cut(self, log_size: int) -> bool:
+        return self.log_frames > 0 and log_size < frames_end(self.log_frames, self._page_size)
 
     def checkpoint(self) -> None:
         """Write what is in the log to the database, beside the commits that go on meanwhile.
@@ -234,7 +216,13 @@ class DatabaseFile:
             raise
 
     def read(self, span: Range, page: Page) -> EventPage:
-        """See `IEventStore.read`."""
+        """See `IEventStore.read`.
+
+        Raises:
+            StoreBroken: the file, or its log, was taken away; they who look after the daemon's
+                health read, so it is found though nobody writes.
+        """
+        self._place.look()
         with self._readers.one() as connection:
             return ranges.read(connection, self._sequence, span, page)
 

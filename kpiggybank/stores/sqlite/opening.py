@@ -18,6 +18,7 @@ from kpiggybank.stores.sqlite import rows, upgrade
 from kpiggybank.stores.sqlite.connections import connect
 from kpiggybank.stores.sqlite.errors import RESTORE, driver_errors
 from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
+from kpiggybank.stores.sqlite.wal import closed_in_order, commits_behind, log_size, missing_log
 
 #: `PRAGMA application_id` of our files: "KPIg".
 APPLICATION_ID = 0x4B504967
@@ -42,9 +43,12 @@ def open_file(path: str) -> DatabaseFile:
     """
     try:
         _make_folder(Path(path).parent)
-        # Who closes a database in order leaves no log, so this is before SQLite looks into it.
-        in_order = not _size(f"{path}-wal")
-        if in_order and not os.path.lexists(path):
+        if not os.path.lexists(path):
+            if log_size(path):
+                raise StoreUnavailable(
+                    f"{path} is not there, but its log {path}-wal is, which has its newest events:"
+                    " put it back, or move the log away"
+                )
             _create(path)
         lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -52,29 +56,9 @@ def open_file(path: str) -> DatabaseFile:
     try:
         # SQLite's own locks are of another kind and last for a transaction only.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not _size(path):
+        if not os.fstat(lock).st_size:
             raise _damaged(path, "it is empty")
-        with driver_errors(f"open {path}"):
-            writer = connect(path)
-            try:
-                if writer.pragma("application_id") != APPLICATION_ID:
-                    raise StoreUnavailable(
-                        f"{path} is a database of another program; use another DB_NAME"
-                    )
-                _look_over(path, writer, in_order)
-                _check_version(path, writer)
-                writer.pragma("journal_mode", "wal")
-                writer.pragma("journal_size_limit", LOG_BYTES)
-                if not in_order:
-                    _sync_log(path, writer)
-                generation, removed = writer.execute("SELECT generation, removed FROM bank").get
-                ancestors = dict(writer.execute("SELECT generation, newest FROM ancestor"))
-                newest = rows.greatest(writer)
-            except BaseException:
-                if not in_order:  # what is damaged stays as it is, its log included
-                    writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                writer.close()
-                raise
+        return _open(path, lock)
     except BaseException as error:
         os.close(lock)
         if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
@@ -89,6 +73,40 @@ def open_file(path: str) -> DatabaseFile:
         if isinstance(error.__cause__, apsw.CorruptError):
             raise _damaged(path, str(error.__cause__)) from None
         raise
+
+
+def _open(path: str, lock: int) -> DatabaseFile:
+    # All of this is before SQLite looks at it, whose locks would be gone when such a look ends.
+    in_order, logged, remark = closed_in_order(lock), log_size(path) > 0, missing_log(path)
+    if in_order and logged:
+        raise StoreUnavailable(
+            f"{path} was closed in order, so {path}-wal is not its log; move that away"
+        )
+    with driver_errors(f"open {path}"):
+        writer = connect(path)
+        try:
+            if writer.pragma("application_id") != APPLICATION_ID:
+                raise StoreUnavailable(
+                    f"{path} is a database of another program; use another DB_NAME"
+                )
+            if remark is not None:
+                _log.warn("{remark}", remark=remark)
+            _look_for_end(path, lock, writer)
+            _look_over(path, writer, in_order)
+            _check_version(path, writer)
+            writer.pragma("journal_mode", "wal")
+            writer.pragma("journal_size_limit", LOG_BYTES)
+            if not in_order:
+                _sync_log(path, writer)
+                _look_for_end(path, lock, writer)
+            generation, removed = writer.execute("SELECT generation, removed FROM bank").get
+            ancestors = dict(writer.execute("SELECT generation, newest FROM ancestor"))
+            newest = rows.greatest(writer)
+        except BaseException:
+            if logged:  # what is damaged stays as it is, its log included
+                writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            writer.close()
+            raise
     return DatabaseFile(path, lock, writer, Sequence(generation, ancestors), newest, removed)
 
 
@@ -139,13 +157,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except FileNotFoundError:
-        return 0
-
-
 def _schema() -> str:
     return resources.files(__package__).joinpath("schema.sql").read_text()
 
@@ -190,6 +201,8 @@ def _look_over(path: str, connection: apsw.Connection, in_order: bool) -> None:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
     else:
         _log.info("{path} was not closed in order, so all of it is checked now", path=path)
+        if log_size(path):
+            _look_over_log(path, connection)
     try:
         found = connection.execute("PRAGMA quick_check(1)").get
     except apsw.InterruptError:
@@ -198,6 +211,19 @@ def _look_over(path: str, connection: apsw.Connection, in_order: bool) -> None:
         connection.set_progress_handler(None)
     if found != "ok":
         raise _damaged(path, found)
+
+
+def _look_over_log(path: str, connection: apsw.Connection) -> None:
+    """Look for commits in the log that SQLite does not see."""
+    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    if commits_behind(path, frames, connection.pragma("page_size")):
+        raise _damaged(f"{path}-wal", "what was acknowledged cannot be read in it")
+
+
+def _look_for_end(path: str, lock: int, connection: apsw.Connection) -> None:
+    """See that the last page is whole; but what is in the log may have no place yet."""
+    if not log_size(path) and os.fstat(lock).st_size % connection.pragma("page_size"):
+        raise _damaged(path, "its last page is cut short")
 
 
 def _damaged(path: str, how: str) -> StoreDamaged:

@@ -32,7 +32,8 @@ from kpiggybank.interfaces import (
     StoreUnavailable,
 )
 from kpiggybank.stores.group_commit import GroupCommit
-from kpiggybank.stores.sqlite.file import Append, DatabaseFile, Written
+from kpiggybank.stores.sqlite.file import DatabaseFile, Written
+from kpiggybank.stores.sqlite.insertion import Append
 from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.recent import Recent
 from kpiggybank.stores.sqlite.space import space_of
@@ -146,7 +147,8 @@ class SQLiteStore:
         await self._readers.stop()
         try:
             if self._fault is None:
-                await self._in_writer(lambda file: file.close())
+                closed = self._in_writer(lambda file: file.close())
+                await closed.addErrback(self._failed).addErrback(self._not_merged)
             else:
                 await self._in_writer(lambda file: file.abandon())
         finally:
@@ -193,7 +195,8 @@ class SQLiteStore:
         return self._in_writer(lambda file: file.rewind()) if self._usable else succeed(None)
 
     def _not_merged(self, failure: Failure) -> None:
-        # It is tried again when the log has grown as much once more; all is safe in the log.
+        # All is safe in the log. It is tried again when that has grown as much once more, or at the
+        # next start.
         self._log.warn("{reason}", reason=failure.getErrorMessage())
 
     def _end_merging(self, _: None) -> None:
@@ -272,7 +275,11 @@ class SQLiteStore:
     def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
         if not self._usable:
             return fail(self._refusal)
-        return self._readers.do(partial(ask, self._the_file))
+        return self._readers.do(partial(ask, self._the_file)).addErrback(self._not_read)
+
+    def _not_read(self, failure: Failure) -> Failure:
+        # Unlike where something is written, damage is no reason to stop: it may be of one event.
+        return self._failed(failure) if failure.check(StoreBroken) else failure
 
     def _in_writer(self, work: Callable[[DatabaseFile], T]) -> Deferred[T]:
         return self._writer.do(partial(work, self._the_file))

@@ -1,0 +1,56 @@
+"""Where a database file and its log are while they are in use. Everything here blocks."""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+
+from kpiggybank.interfaces import StoreBroken
+
+
+@attrs.define(eq=False)
+class Place:
+    """Notices when people take a file away, or its log.
+
+    Args:
+        path: the file; both are there.
+        descriptor: of the file.
+
+    Attributes:
+        lost: whether one of them was not where it had been.
+    """
+
+    _path: str
+    _descriptor: int
+    lost: bool = attrs.field(default=False, init=False)
+    _file: os.stat_result = attrs.field(init=False)
+    _log: os.stat_result = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file = os.fstat(self._descriptor)
+        self._log = os.stat(f"{self._path}-wal")
+
+    def look(self) -> int:
+        """How long the log is, in bytes.
+
+        Raises:
+            StoreBroken: what is written from now on could not be found.
+        """
+        self._same(self._path, self._file)
+        return self._same(f"{self._path}-wal", self._log)
+
+    def _same(self, path: str, before: os.stat_result) -> int:
+        try:
+            now = os.stat(path)
+            if os.path.samestat(now, before):
+                return now.st_size
+        except OSError:
+            pass
+        self.lost = True
+        raise StoreBroken(f"{path} was removed or replaced while it was in use")
+
+    @property
+    def has_name(self) -> bool:
+        """Whether the file can be found under any name."""
+        return os.fstat(self._descriptor).st_nlink > 0

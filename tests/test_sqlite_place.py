@@ -1,0 +1,151 @@
+"""A database and its log that people take away, or change, while the store uses them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import attrs
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from kpiggybank.events import Page, Range
+from kpiggybank.interfaces import StoreBroken, StoreError
+from kpiggybank.stores.sqlite.store import SQLiteStore
+from tests.feed_contract import events, read_all
+
+
+@attrs.define(eq=False)
+class Bank:
+    """A store on a file that has one event, and what it said of being broken."""
+
+    path: Path
+    store: SQLiteStore
+    told: list[StoreError] = attrs.field(factory=list)
+
+    @property
+    def log(self) -> Path:
+        """The log beside the file."""
+        return Path(f"{self.path}-wal")
+
+
+async def opened(path: Path) -> Bank:
+    """A bank."""
+    bank = Bank(path, SQLiteStore(reactor, str(path)))
+    bank.store.when_broken(bank.told.append)
+    await bank.store.open()
+    await bank.store.append(events([1]))
+    return bank
+
+
+async def timestamps(path: Path) -> list[object]:
+    """What a store finds in a file."""
+    store = SQLiteStore(reactor, str(path))
+    await store.open()
+    try:
+        return [event.timestamp for event in await read_all(store)]
+    finally:
+        await store.close()
+
+
+def removed(log: Path) -> None:
+    """It has no name any more."""
+    log.unlink()
+
+
+def renamed(log: Path) -> None:
+    """It is there by another name."""
+    log.rename(f"{log}.old")
+
+
+def replaced(log: Path) -> None:
+    """Another file has its name."""
+    content = log.read_bytes()
+    log.unlink()
+    log.write_bytes(content)
+
+
+def append(bank: Bank) -> object:
+    """A write."""
+    return bank.store.append(events([2], "lost"))
+
+
+def read(bank: Bank) -> object:
+    """What those do who look after the daemon's health."""
+    return bank.store.read(Range(), Page(1, descending=True))
+
+
+@pytest.mark.parametrize("take", [removed, renamed, replaced])
+@pytest.mark.parametrize("ask", [append, read])
+@ensureDeferred
+async def test_log_is_taken_away(
+    tmp_path: Path, take: Callable[[Path], None], ask: Callable[[Bank], object]
+) -> None:
+    """It is told of, nothing is acknowledged any more, and what was is in the file."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    take(bank.log)
+    for _ in range(2):
+        with pytest.raises(StoreBroken, match="-wal was removed or replaced"):
+            await ask(bank)  # type: ignore[misc]
+    assert len(bank.told) == 1
+    await bank.store.close()
+    assert await timestamps(Path(shutil.copy(bank.path, tmp_path / "alone"))) == [1]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@ensureDeferred
+async def test_file_is_moved(tmp_path: Path, asked: bool) -> None:
+    """It takes with it all that was acknowledged, and a new one can be begun in its place."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    moved = bank.path.rename(tmp_path / "moved")
+    if asked:
+        with pytest.raises(StoreBroken, match="removed or replaced"):
+            await read(bank)  # type: ignore[misc]
+    await bank.store.close()
+    assert len(bank.told) == 1, "even where nobody has asked"
+    assert await timestamps(moved) == [1]
+    assert await timestamps(bank.path) == []
+
+
+@ensureDeferred
+async def test_log_is_cut_short(tmp_path: Path) -> None:
+    """What is gone cannot be merged: it is told of, and the rest left as it is."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    os.truncate(bank.log, 100)
+    with pytest.raises(StoreBroken, match="-wal was cut short"):
+        await append(bank)  # type: ignore[misc]
+    assert len(bank.told) == 1
+    await bank.store.close()
+    assert bank.log.stat().st_size == 100
+
+
+@ensureDeferred
+async def test_others_may_merge_the_log(tmp_path: Path) -> None:
+    """Another program may write the log to the file, and cut it, as SQLite allows."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    other = apsw.Connection(str(bank.path))
+    for number in (2, 3):
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert bank.log.stat().st_size == 0
+        await bank.store.append(events([number], f"after{number}"))
+    other.close()
+    assert not bank.told
+    await bank.store.close()
+    assert await timestamps(bank.path) == [1, 2, 3]
+
+
+@ensureDeferred
+async def test_others_may_read_while_it_is_closed(tmp_path: Path) -> None:
+    """The log then stays where it is, and nothing is missing."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    other = apsw.Connection(str(bank.path))
+    assert other.execute("SELECT count(*) FROM event").get == 1
+    await bank.store.close()
+    assert not bank.told
+    assert bank.log.stat().st_size > 0
+    assert await timestamps(bank.path) == [1]
+    other.close()

@@ -1,0 +1,266 @@
+"""What a store finds beside its file when it opens it: no log, its own, or another one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from zope.interface import implementer
+
+from kpiggybank.events import Event
+from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
+from kpiggybank.stores.sqlite import rows
+from kpiggybank.stores.sqlite.backup import back_up
+from kpiggybank.stores.sqlite.checking import FileCheck
+from kpiggybank.stores.sqlite.insertion import Append
+from kpiggybank.stores.sqlite.opening import open_file
+from kpiggybank.stores.sqlite.wal import missing_log
+
+PAGE = 4096
+HEADER, FRAME = 32, 24 + PAGE
+COMMITS = 12
+
+
+def numbered(number: int) -> Append:
+    """The append of an event."""
+    return Append([Event(f"e{number:03}", number, b'{"timestamp":%d}' % number)], ())
+
+
+def ids(path: Path) -> list[str]:
+    """What is in a file, which is opened and closed for that."""
+    file = open_file(str(path))
+    try:
+        with file._readers.one() as connection:
+            found = [row[1] for row in rows.ask(connection, ("true ORDER BY seq", ()))]
+    finally:
+        file.close()
+    return found
+
+
+def names(some: range) -> list[str]:
+    """The ids of some events."""
+    return [f"e{number:03}" for number in some]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the file of a test is."""
+    return tmp_path / "bank.sqlite3"
+
+
+@pytest.fixture
+def killed(path: Path, tmp_path: Path) -> Path:
+    """A file whose daemon was killed: the last commits are in its log only."""
+    first = tmp_path / "first"
+    file = open_file(str(first))
+    for number in range(COMMITS):
+        file.write([numbered(number)])
+    shutil.copy(first, path)
+    shutil.copy(f"{first}-wal", f"{path}-wal")
+    file.close()
+    return path
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """What is logged as a warning."""
+    heard: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] is LogLevel.warn:
+            heard.append(str(event.get("remark")))
+
+    globalLogPublisher.addObserver(observe)
+    yield heard
+    globalLogPublisher.removeObserver(observe)
+
+
+def frames(path: Path) -> list[tuple[int, bool]]:
+    """Where each frame of a log begins, and whether a commit ends with it."""
+    log = Path(f"{path}-wal").read_bytes()
+    places = range(HEADER, len(log), FRAME)
+    return [(at, struct.unpack_from(">I", log, at + 4)[0] > 0) for at in places]
+
+
+def change(path: Path, place: int, content: bytes) -> None:
+    """Put other bytes into a log."""
+    with open(f"{path}-wal", "r+b") as log:
+        log.seek(place)
+        log.write(content)
+
+
+def test_closed_in_order(path: Path) -> None:
+    """One file is left; it can be read where nothing can be written, and nothing is remarked."""
+    file = open_file(str(path))
+    file.write([numbered(1)])
+    file.close()
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    path.chmod(0o400)
+    unchangeable = apsw.Connection(f"file:{path}?mode=ro", flags=apsw.SQLITE_OPEN_URI | 1)
+    assert unchangeable.pragma("journal_mode") == "delete"
+    unchangeable.close()
+    path.chmod(0o600)
+    assert missing_log(str(path)) is None
+    assert ids(path) == ["e001"]
+
+
+def test_killed(killed: Path, warnings: list[str]) -> None:
+    """All is found in the log, as often as the daemon is killed."""
+    assert ids(killed) == names(range(COMMITS))
+    assert not warnings
+
+
+def test_log_of_another_file(killed: Path, tmp_path: Path) -> None:
+    """A backup that is laid beside an old log would become a mixture of both."""
+    back_up(str(tmp_path / "first"), str(tmp_path / "backup"))
+    os.replace(tmp_path / "backup", killed)
+    before = killed.read_bytes()
+    with pytest.raises(StoreUnavailable, match="-wal is not its log; move that away"):
+        open_file(str(killed))
+    assert killed.read_bytes() == before
+    os.unlink(f"{killed}-wal")
+    assert ids(killed) == names(range(COMMITS))
+
+
+def test_missing_log(killed: Path, warnings: list[str]) -> None:
+    """That a log was removed can be seen, and is said once."""
+    os.unlink(f"{killed}-wal")
+    remark = missing_log(str(killed))
+    assert remark is not None and "the newest events are missing" in remark
+    assert ids(killed) == []
+    assert warnings == [remark]
+    ids(killed)
+    assert len(warnings) == 1
+
+
+def flipped(path: Path, place: int) -> None:
+    """A bit of a page has changed."""
+    [byte] = Path(f"{path}-wal").read_bytes()[place + 1000 : place + 1001]
+    change(path, place + 1000, bytes([byte ^ 4]))
+
+
+def zeroed(path: Path, place: int) -> None:
+    """A page was lost; its frame's head was not."""
+    change(path, place + 24, bytes(PAGE))
+
+
+def gone(path: Path, place: int) -> None:
+    """A frame was lost with its head."""
+    change(path, place, bytes(FRAME))
+
+
+def headless(path: Path, place: int) -> None:
+    """The log's own head is damaged."""
+    change(path, 16, b"\0")
+
+
+@pytest.mark.parametrize("damage", [flipped, zeroed, gone, headless])
+def test_damaged_log(killed: Path, damage: Callable[[Path, int], None]) -> None:
+    """Damage before the last two commits hides what was acknowledged, and is found."""
+    given = Path(f"{killed}-wal").read_bytes()
+    ends = [place for place, commit in frames(killed) if commit]
+    for place, _ in frames(killed):
+        if place > ends[-3]:
+            break
+        Path(f"{killed}-wal").write_bytes(given)
+        damage(killed, place)
+        before = killed.read_bytes(), Path(f"{killed}-wal").read_bytes()
+        with pytest.raises(StoreDamaged, match=r"-wal is damaged .*cannot be read.*; restore it"):
+            open_file(str(killed))
+        assert (killed.read_bytes(), Path(f"{killed}-wal").read_bytes()) == before
+
+
+def test_torn_last_commit(killed: Path) -> None:
+    """A power cut leaves any part of the last commit, which nobody was told of."""
+    given = Path(f"{killed}-wal").read_bytes()
+    ends = [place for place, commit in frames(killed) if commit]
+    last = [place for place, _ in frames(killed) if place > ends[-2]]
+    assert len(last) > 1
+    for place in last:
+        for damage in (flipped, zeroed, gone):
+            copy = Path(shutil.copy(killed, killed.with_suffix(f".{place}.{damage.__name__}")))
+            Path(f"{copy}-wal").write_bytes(given)
+            damage(copy, place)
+            assert ids(copy) == names(range(COMMITS - 1))
+
+
+def test_undone_transactions_are_no_damage(path: Path) -> None:
+    """What a large transaction wrote to the log before it was undone is none of its commits."""
+    file = open_file(str(path))
+    file._writer.pragma("cache_size", 10)
+    text = b'{"timestamp":1,"text":"%s"}' % (b"x" * 2000)
+    many = [Event(f"x{number}", 1, text) for number in range(99)]
+    for number in range(3):
+        file.write([numbered(number)])
+        file._writer.execute("BEGIN")
+        rows.insert(file._writer, 10, many)
+        file._writer.execute("ROLLBACK")
+    copy = Path(shutil.copy(path, path.with_suffix(".copy")))
+    shutil.copy(f"{path}-wal", f"{copy}-wal")
+    file.close()
+    assert len(frames(copy)) > 50
+    assert ids(copy) == names(range(3))
+
+
+def test_log_that_began_anew(path: Path) -> None:
+    """The commits of a log's earlier life, behind those of this one, are no damage."""
+    file = open_file(str(path))
+    for number in range(20):
+        file.write([numbered(number)])
+    file.checkpoint()
+    file.rewind()
+    file.write([numbered(20)])
+    copy = Path(shutil.copy(path, path.with_suffix(".copy")))
+    shutil.copy(f"{path}-wal", f"{copy}-wal")
+    file.close()
+    assert len(frames(copy)) > 20
+    assert ids(copy) == names(range(21))
+
+
+@pytest.mark.parametrize("size", [1, 2, PAGE - 1])
+@pytest.mark.parametrize("order", [True, False])
+def test_end_is_missing(killed: Path, size: int, order: bool) -> None:
+    """A file that was cut by less than a page is refused, whether it was closed in order or not."""
+    if order:
+        ids(killed)
+    else:  # SQLite has merged the log, but the daemon has not closed the file
+        connection = apsw.Connection(str(killed))
+        connection.execute("SELECT * FROM event").fetchall()
+        connection.close()
+    os.truncate(killed, killed.stat().st_size - size)
+    before = killed.read_bytes()
+    with pytest.raises(StoreDamaged, match="its last page is cut short"):
+        open_file(str(killed))
+    assert killed.read_bytes() == before
+
+
+def test_end_that_is_in_the_log(killed: Path) -> None:
+    """A checkpoint that a full disk has stopped leaves a part of a page, whose whole is safe."""
+    with killed.open("ab") as file:
+        file.write(bytes(100))
+    assert ids(killed) == names(range(COMMITS))
+
+
+def test_damaged_bank(path: Path) -> None:
+    """The check sees that what a file says of itself cannot be."""
+    file = open_file(str(path))
+    file.write([numbered(1), numbered(2)])
+    file.close()
+    for statement, words in (
+        ("UPDATE bank SET removed = 1", "there are 1 events more"),
+        ("UPDATE bank SET removed = 0, generation = '0123abcz'", "the row in table bank"),
+        ("UPDATE bank SET generation = '0123abcd', version = 3", "the row in table bank"),
+        ("UPDATE bank SET version = 2", ""),
+    ):
+        connection = apsw.Connection(str(path))
+        connection.execute(statement)
+        connection.close()
+        found = list(FileCheck(str(path)).findings())
+        assert [line for line in found if words in line] == found and bool(found) == bool(words)
