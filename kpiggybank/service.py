@@ -193,6 +193,8 @@ def _url(address: IAddress) -> str:
     match address:
         case object(host=str(host), port=int(port)):
             return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        case object(name=bytes(name)):
+            return f"unix:{name.decode(errors='replace')}"
         case _:
             return str(address)
 

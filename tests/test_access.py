@@ -279,7 +279,9 @@ class TestHosts:
     def test_name_in_the_target(self) -> None:
         """A target that has a name beats the header."""
         request = b"GET http://evil.example/wsapi/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        assert Door(access=Access()).raw(request).startswith(b"HTTP/1.1 421 ")
+        assert (
+            Door(access=Access()).raw(request).startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
+        )
 
     def test_until_it_listens(self) -> None:
         """Before it is known where we listen, only the names for oneself are taken."""

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
+from twisted.internet.task import deferLater
 
-from tests.socket_client import Server, chunk, post, settle
+from kpiggybank.stores.memory import MemoryStore
+from tests.socket_client import Server, chunk, post, reactor, settle
 
 PING = b"GET /wsapi/ping HTTP/1.1\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -44,6 +46,8 @@ def buffered(connection: Any) -> int:
         post(chunk(EVENT) + chunk(b""), b"Content-Length: 15", CHUNKED),
         post(chunk(EVENT) + chunk(b""), CHUNKED, b"Content-Length: 15"),
         post(chunk(EVENT) + chunk(b""), CHUNKED, CHUNKED),
+        post(chunk(EVENT) + chunk(b""), CHUNKED, b"Transfer-Encoding: identity"),
+        post(chunk(EVENT) + chunk(b""), CHUNKED).replace(b"HTTP/1.1", b"HTTP/1.0"),
         post(chunk(EVENT) + chunk(b""), b"Transfer-Encoding: chunked, gzip"),
         post(chunk(EVENT) + chunk(b""), b"Transfer-Encoding : chunked"),
         post(EVENT, b"Transfer-Encoding: identity"),
@@ -62,7 +66,7 @@ def buffered(connection: Any) -> int:
         PING + b" folded: first\r\n\r\n",
         PING + b"X: a\rb\r\n\r\n",
     ],
-    ids=range(26),
+    ids=range(28),
 )
 @ensureDeferred
 async def test_bad_framing(server: Server, request_bytes: bytes) -> None:
@@ -167,6 +171,58 @@ async def test_pipelined_and_never_read(server: Server) -> None:
     assert len(transport.dataBuffer) + transport._tempDataLen > 2**20, "it was read to the end"
     assert most < 2**20
     connection.transport.abortConnection()  # as it is not read, it would not see its client go
+
+
+@ensureDeferred
+async def test_pipelined_posts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes with the end of a body waits in the kernel, too, while that is being stored."""
+    append = MemoryStore.append
+
+    def later(store: MemoryStore, *arguments: Any) -> Any:
+        return deferLater(reactor, 0, append, store, *arguments)
+
+    monkeypatch.setattr(MemoryStore, "append", later)
+    client = await server.connect()
+    (connection,) = server.site.connections
+    most = 0
+    client.send(post(EVENT) * 2000)
+    while client.received.count(b"201 Created") < 2000:
+        await settle(1)
+        most = max(most, buffered(connection))
+    assert most < 2**17
+    assert server.door.get("/count").value == 2000
+
+
+@ensureDeferred
+async def test_pipelined_behind_what_is_not_read(server: Server) -> None:
+    """What is sent behind an answer that is not taken waits in the kernel."""
+    for number in range(100):
+        server.door.save({"timestamp": number, "x": "x" * 200_000})
+    client = await server.connect()
+    (connection,) = server.site.connections
+    client.pause()
+    client.send(b"GET /wsapi/interaction_data HTTP/1.1\r\nHost: x\r\n\r\n")
+    for _ in range(20):
+        await settle()
+        client.send(b"x" * 2**20)
+    assert sum(map(len, connection._dataBuffer)) < 2**18
+    connection.transport.abortConnection()
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "status"),
+    [(1, 1000, 201), (1, 1070, 400), (1, 100_000, 400), (16, 10_000, 201), (15, 17_000, 400)],
+)
+@ensureDeferred
+async def test_many_small_chunks(server: Server, size: int, count: int, status: int) -> None:
+    """Chunks cost more than what is in them, so they may not all be small."""
+    body = chunk(EVENT) + chunk(b" " * size) * (count - 1) + chunk(b"")
+    client = await server.connect()
+    client.send(post(body, CHUNKED, b"Connection: close"))
+    answer = await client.answer()
+    assert answer.status == status
+    if status == 400:
+        assert "16 bytes on average" in answer.reason
 
 
 @ensureDeferred

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from math import inf
 
 import attrs
@@ -25,6 +26,8 @@ from kpiggybank.interfaces import (
 from kpiggybank.web.formats import JSON
 from kpiggybank.web.query import BadQuery
 from kpiggybank.words import one_line
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 #: After how long a client that got 503 or 507 may try again.
 RETRY_AFTER_SECONDS = 2
@@ -89,7 +92,7 @@ def error_body(error: str, reason: str) -> bytes:
 
 def answer(request: Request, body: bytes, status: int = 200, content_type: bytes = JSON) -> bytes:
     """Set the head of a short answer and return its body."""
-    request.setResponseCode(status)
+    request.setResponseCode(status, _PHRASES[status])
     request.setHeader(b"Content-Type", content_type)
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body

@@ -31,6 +31,9 @@ SPARE_CONNECTIONS = 100
 #: How long what a refused client still sends is read and dropped, so that it can see its answer.
 LINGER_SECONDS = 5
 
+#: How long a TLS client has to close its half, too, when all has been sent to it.
+CLOSE_SECONDS = 1.0
+
 #: Requests of one client, all sent at once, that are answered before others have their turn.
 REQUESTS_A_TURN = 4
 
@@ -63,6 +66,8 @@ class Connection(Patience, HTTPChannel):
         site.connections.add(self)
         self.expect(site.limits.head_seconds)
         excess = len(site.connections) - site.limits.connections
+        if excess > 0:
+            site.tell_of_excess()
         if excess > SPARE_CONNECTIONS:
             self.transport.abortConnection()
         elif excess > 0:
@@ -101,6 +106,13 @@ class Connection(Patience, HTTPChannel):
         super().connectionLost(reason)
         self.forget()
         self.site.connection_lost(self)
+
+    def loseConnection(self) -> None:
+        """Close; where TLS waits for the client to do the same, it waits for a moment only."""
+        super().loseConnection()
+        if self.isSecure() and self._linger is None:
+            # Below TLS it is closed as soon as the client has taken what was sent.
+            self._linger = self.callLater(CLOSE_SECONDS, self.transport.transport.loseConnection)
 
     def refuse(self, status: int, error: str, reason: str) -> None:
         """Answer with an error now, drop whatever the client still sends, and close."""
@@ -198,6 +210,16 @@ class Connection(Patience, HTTPChannel):
         if not self._refused:
             super().dataReceived(data)
             self._watch()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take more of a body, or keep what comes after it for later; but not without end."""
+        super().rawDataReceived(data)
+        # By itself twisted.web does not look at what came in one piece with the end of a body, nor
+        # at anything while an answer is not taken.
+        if self._handlingRequest and not self._refused:
+            kept = sum(map(len, self._dataBuffer))
+            if kept > self._optimisticEagerReadSize:
+                self._networkProducer.pauseProducing()
 
     def requestDone(self, request: BankRequest) -> None:
         """Go on to the next request, which may have arrived; but not before answers are taken."""

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web.http import parse_qs
+from twisted.web.http import _MalformedChunkedDataError, parse_qs
 from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
 from zope.interface import provider
@@ -18,6 +18,10 @@ from kpiggybank.web.answers import COMMON_HEAD, PAGE_HEAD, POLICY
 from kpiggybank.web.bounds import is_counted
 from kpiggybank.web.journal import CUT, GONE, OTHER
 from kpiggybank.web.sending import is_idle, send_now
+
+#: Chunks of a body of which nobody asks how small they are, and the bytes that all must have on
+#: average. To cut out a chunk takes as long as to read hundreds of bytes.
+FREE_CHUNKS, CHUNK_BYTES = 1000, 16
 
 
 @provider(INonQueuedRequestFactory)
@@ -40,6 +44,7 @@ class BankRequest(Request):
     content: Any
     _work: Any = None  # where it is counted, if it is
     _held = 0  # bytes that are counted
+    _pieces = 0  # in which the body has come
     _denial: bytes | None = None  # the body of the answer to who may not make this request
     _answering: Deferred[Any] | None = None
 
@@ -54,8 +59,9 @@ class BankRequest(Request):
         if site.access is not None:
             self.method, self.path, self.clientproto = self.channel.first_line()
             self._denial = site.access.check(self)
-        if length is not None and b"Transfer-Encoding" in self.fields:
-            # Other than `chunked`: whoever is between us and the client may see another end of it.
+        coding = self.fields.get(b"Transfer-Encoding")
+        if coding and (length is not None or len(coding) > 1 or self._is_of_1_0()):
+            # Whoever is between us and the client may see another end of it.
             self.channel.refuse(400, "bad_request", "'Transfer-Encoding' takes chunked")
             return
         if length == 0:
@@ -68,9 +74,17 @@ class BankRequest(Request):
         elif site.work.full:
             self.refuse_work()
 
+    def _is_of_1_0(self) -> bool:
+        return bool(self.channel.first_line()[2] == b"HTTP/1.0")
+
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a piece of the body where there is room for it."""
         site = self.channel.site
+        self._pieces += 1
+        if self.channel.length is None and self._pieces > self._most_chunks():
+            reason = f"after {FREE_CHUNKS} chunks, they must have {CHUNK_BYTES} bytes on average"
+            self.channel.refuse(400, "bad_request", reason)
+            raise _MalformedChunkedDataError(reason)  # so that no more of them are cut out
         if self.content.tell() + len(data) > site.limits.body_bytes:
             self._refuse_body()
         elif site.work.hold(len(data)):
@@ -78,6 +92,10 @@ class BankRequest(Request):
             self.content.write(data)
         else:
             self.refuse_work()
+
+    def _most_chunks(self) -> int:
+        size: int = self.content.tell()
+        return FREE_CHUNKS + size // CHUNK_BYTES
 
     def _refuse_body(self) -> None:
         # Otherwise the channel would ask for the body that is just refused.

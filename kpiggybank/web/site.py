@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.web.http import Request, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
@@ -18,6 +20,9 @@ from kpiggybank.web.bounds import LIMITS, Limits, Work
 from kpiggybank.web.journal import OTHER, Journal
 from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, Connection
 from kpiggybank.web.request import BankRequest
+
+#: How often a warning is given again.
+WARNING_SECONDS = 60.0
 
 
 class BankSite(Site):
@@ -39,6 +44,8 @@ class BankSite(Site):
     # HTTP/1.1 only: the default would wrap each connection in a choice of versions.
     protocol: Any = Connection
 
+    _log = Logger()
+
     def __init__(
         self,
         resource: IResource,
@@ -58,6 +65,7 @@ class BankSite(Site):
         self.connections: set[Connection] = set()
         self.draining = False
         self._empty: Deferred[None] | None = None
+        self._warn_again = -inf
         self._second = -1
         self._date = b""
 
@@ -77,6 +85,14 @@ class BankSite(Site):
     def log(self, request: Request) -> None:
         """Note that a request was answered."""
         self.journal.ended(request)
+
+    def tell_of_excess(self) -> None:
+        """Warn that clients are turned away, once a minute at the most."""
+        now = self.reactor.seconds()
+        if now >= self._warn_again:
+            self._warn_again = now + WARNING_SECONDS
+            count = self.limits.connections
+            self._log.warn("{count} connections are open; more are turned away", count=count)
 
     def connection_lost(self, connection: Connection) -> None:
         """Forget a connection."""

@@ -6,10 +6,13 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from ssl import create_default_context
+from time import monotonic
 
 import pytest
 import pytest_twisted
 
+from kpiggybank.service import STOP_SECONDS
 from tests.integration.certificates import certificate_for_localhost
 from tests.integration.daemon import (
     ADOPTED,
@@ -206,6 +209,24 @@ async def test_tls(certificate: Path) -> None:
         wire.send(PING)
         assert b"HTTP" not in await wire.rest()
         assert await daemon.terminate() == 0
+
+
+@pytest.mark.parametrize("asked", [PING.replace(b"close", b"keep-alive"), get(f"{EVENTS}/stream")])
+@pytest_twisted.ensureDeferred
+async def test_stop_beside_a_silent_client(certificate: Path, asked: bytes) -> None:
+    """A TLS client that does not close its half does not hold up a stop until its patience ends."""
+    listen = "ssl:0:privateKey=tls/server.pem:certKey=tls/server.pem:interface=127.0.0.1"
+    async with Daemon(certificate.parent, environ=MEMORY | {"LISTEN": listen}) as daemon:
+        url, _ = await daemon.listening()
+        context = create_default_context(cafile=str(certificate / "server.pem"))
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        bare = socket.create_connection(address)
+        with context.wrap_socket(bare, server_hostname="localhost") as client:
+            client.sendall(asked)
+            assert client.recv(999).startswith(b"HTTP/1.1 200")
+            began = monotonic()
+            assert await daemon.terminate() == 0
+            assert monotonic() - began < STOP_SECONDS / 2
 
 
 @pytest.mark.parametrize("content", ["", "-----BEGIN CERTIFICATE-----\nx\n", "of another key"])

@@ -178,6 +178,7 @@ async def test_open_files(limits: str, warning: str | None, tmp_path: Path) -> N
         await wires[-1].heard(b"pong")
         extra: Any = Answer.parse(await (await connect(daemon.port)).rest())
         assert (extra.status, json.loads(extra.body)["error"]) == (503, "unavailable")
+        await daemon.says(f"{most} connections are open; more are turned away")
         for wire in wires:
             wire.close()
         assert daemon.err == ""
