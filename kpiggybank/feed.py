@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -22,6 +23,11 @@ CHANGES_AT_ONCE = 500
 
 #: Followers that are woken in one turn of the reactor; requests are served between the turns.
 BELLS_AT_ONCE = 100
+
+
+#: Bytes that are told to those who catch up in one turn of the reactor; to tell anything counts as
+#: some more.
+BYTES_AT_ONCE, BYTES_BESIDE = 2**20, 2**14
 
 
 def _not_served() -> bool:
@@ -102,6 +108,9 @@ class Feed:
     _end: str = attrs.field(default="", init=False)
     _at_end: bool = attrs.field(default=False, init=False)
     _rings: int = attrs.field(default=0, init=False)
+    #: What has been told in this turn, and who waits for a later one to tell so many bytes.
+    _told_now: int = attrs.field(default=0, init=False)
+    _queue: deque[tuple[Deferred[None], int]] = attrs.field(factory=deque, init=False)
 
     @property
     def ended(self) -> bool:
@@ -166,6 +175,35 @@ class Feed:
         wanted: Deferred[Piece] = Deferred()
         self._reads[cursor].append(wanted)
         return wanted
+
+    def turn(self, size: int) -> Deferred[None] | None:
+        """Ask for one's turn to tell so many bytes that need not be waited for.
+
+        All who catch up together have the same pieces at hand, and sockets that take megabytes: one
+        after the other would hold up everybody else.
+
+        Returns:
+            None if it is now, else a Deferred that fires when it is; it may be cancelled.
+        """
+        if not self._queue and self._told_now < BYTES_AT_ONCE:
+            self._tell_now(size)
+            return None
+        turn: Deferred[None] = Deferred()
+        self._queue.append((turn, size))
+        return turn
+
+    def _tell_now(self, size: int) -> None:
+        if not self._told_now:
+            self._clock.callLater(0, self._next_turn)
+        self._told_now += size + BYTES_BESIDE
+
+    def _next_turn(self) -> None:
+        self._told_now = 0
+        while self._queue and self._told_now < BYTES_AT_ONCE:
+            turn, size = self._queue.popleft()
+            if not turn.called:  # it was given up
+                self._tell_now(size)
+                turn.callback(None)
 
     def _read(self, cursor: str) -> Deferred[Piece]:
         self._reads[cursor] = []

@@ -119,6 +119,9 @@ class Follower:
             self._bell.muffle()
             piece = await self._next()
             if piece is not None:
+                turn = self._feed.turn(piece.cost)
+                if turn is not None:
+                    await turn
                 self._pass(piece)
             elif self._wish.until is not None:
                 self._at_end = True

@@ -48,6 +48,11 @@ class Piece:
         """Bytes of the JSON of its events."""
         return sum([len(change.event.json) for change in self.changes])
 
+    @property
+    def cost(self) -> int:
+        """Bytes that were looked at for it, at the least."""
+        return self.size if self._sifted is None else self._sifted[0].size
+
     def made(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` returns; it is kept under this key, unless too much was made since."""
         if self._sifted is not None:

@@ -12,7 +12,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from kpiggybank.events import Change
-from kpiggybank.feed import BELLS_AT_ONCE, CHANGES_AT_ONCE, Bell, Feed
+from kpiggybank.feed import (
+    BELLS_AT_ONCE,
+    BYTES_AT_ONCE,
+    BYTES_BESIDE,
+    CHANGES_AT_ONCE,
+    Bell,
+    Feed,
+)
 from kpiggybank.interfaces import InvalidCursor, StoreUnavailable
 from kpiggybank.stores.memory import MemoryStore
 from tests.feed_contract import events
@@ -187,6 +194,34 @@ def test_ring_that_makes_one_leave(feed: Feed, clock: Clock) -> None:
     clock.advance(0)
     assert len(feed) == 0
     assert [each.called for each in waiting] == [True, False, False]
+
+
+@pytest.mark.parametrize("size", [0, 500_000])
+@ensureDeferred
+async def test_turns_of_those_who_catch_up(store: CountedStore, size: int) -> None:
+    """Not all who have much at hand tell it in one turn; each has its own, in order."""
+    feed = Feed(store, reactor)
+    told: list[int] = []
+    given_up: list[int] = []
+    for number in range(200):
+        mine = feed.turn(size)
+        if mine is None:
+            told.append(number)
+        elif number % 10:
+            mine.addCallback(lambda _, number: told.append(number), number)
+        else:
+            mine.addErrback(lambda _, number: given_up.append(number), number)
+            mine.cancel()
+    counts = [0, len(told)]
+    while told[-1] < 199:
+        await turn()
+        counts.append(len(told))
+    steps = [after - before for before, after in pairwise(counts)]
+    assert max(steps) == -(-BYTES_AT_ONCE // (size + BYTES_BESIDE))
+    assert told == [number for number in range(200) if number not in given_up]
+    assert given_up
+    await turn()
+    assert feed.turn(size) is None
 
 
 def test_end_is_told_at_once(feed: Feed) -> None:

@@ -70,6 +70,11 @@ def test_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     recent.extend(some(50, 1, 20_000))
     assert times(recent, 48) is None
     assert times(recent, 49) == [50]
+    recent.extend(some(51, 20, 1000))  # what came together is too large, so its end stays
+    assert times(recent, 62) is None
+    assert times(recent, 63) == list(range(64, 71))
+    recent.extend(some(71, 1, 1000))
+    assert times(recent, 69) == [70, 71]
 
 
 def test_pieces_are_bounded() -> None:

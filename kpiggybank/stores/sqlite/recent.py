@@ -40,9 +40,13 @@ class Recent:
 
     def extend(self, events: Seq[Event]) -> None:
         """Take the next events, and drop old ones, as many together as came together."""
-        size = sum([len(event.json) for event in events])
-        self._events += events
         self._newest += len(events)
+        size = sum([len(event.json) for event in events])
+        if size > RING_BYTES:  # by themselves: only the newest of them can stay
+            self._events, self._size = [], 0
+            self._lists.clear()
+            events, size = _newest_of(events)
+        self._events += events
         self._lists.append((len(events), size))
         self._size += size
         if len(self._events) > RING_CHANGES or self._size > RING_BYTES:
@@ -71,3 +75,13 @@ class Recent:
             count += dropped
             self._size -= size
         del self._events[:count]
+
+
+def _newest_of(events: Seq[Event]) -> tuple[Seq[Event], int]:
+    """The end of a list that may stay, and its size."""
+    size = 0
+    for count, event in enumerate(reversed(events)):
+        if count and size + len(event.json) > RING_BYTES * 3 // 4:
+            return events[len(events) - count :], size
+        size += len(event.json)
+    return events, size
