@@ -123,6 +123,46 @@ async def test_log_is_cut_short(tmp_path: Path) -> None:
     assert bank.log.stat().st_size == 100
 
 
+@pytest.mark.parametrize("size", [0, 4096])
+@pytest.mark.parametrize("asked", [False, True])
+@ensureDeferred
+async def test_file_is_cut_short(tmp_path: Path, size: int, asked: bool) -> None:
+    """Nothing is acknowledged any more, and what is in the log stays there."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    before = bank.log.read_bytes()
+    os.truncate(bank.path, size)
+    if asked:
+        with pytest.raises(StoreBroken, match="sqlite3 was cut short"):
+            await append(bank)  # type: ignore[misc]
+    await bank.store.close()
+    assert len(bank.told) == 1
+    assert bank.log.read_bytes() == before
+
+
+@ensureDeferred
+async def test_others_may_make_the_file_smaller(tmp_path: Path) -> None:
+    """Another program may give back what people have deleted."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    await bank.store.append(events(range(2000), "many"))
+    other = apsw.Connection(str(bank.path))
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    await bank.store.append(events([0], "more"))
+    before = bank.path.stat().st_size
+    for statement in (
+        "DELETE FROM event WHERE id LIKE 'many%' AND seq < 2000",
+        "VACUUM",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+    ):
+        other.execute(statement).fetchall()
+    assert bank.path.stat().st_size < before
+    other.close()
+    for number in range(3):
+        await bank.store.append(events([number], f"after{number}"))
+    assert not bank.told
+    await bank.store.close()
+    assert await timestamps(bank.path) == [0, 0, 1, 1, 2, 1998, 1999]
+
+
 @ensureDeferred
 async def test_others_may_merge_the_log(tmp_path: Path) -> None:
     """Another program may write the log to the file, and cut it, as SQLite allows."""

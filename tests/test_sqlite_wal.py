@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import struct
@@ -20,7 +21,7 @@ from kpiggybank.stores.sqlite.backup import back_up
 from kpiggybank.stores.sqlite.checking import FileCheck
 from kpiggybank.stores.sqlite.insertion import Append
 from kpiggybank.stores.sqlite.opening import open_file
-from kpiggybank.stores.sqlite.wal import missing_log
+from kpiggybank.stores.sqlite.wal import damaged_log, missing_log
 
 PAGE = 4096
 HEADER, FRAME = 32, 24 + PAGE
@@ -161,7 +162,17 @@ def headless(path: Path, place: int) -> None:
     change(path, 16, b"\0")
 
 
-@pytest.mark.parametrize("damage", [flipped, zeroed, gone, headless])
+def beheaded(path: Path, place: int) -> None:
+    """The log's own head was lost."""
+    change(path, 0, bytes(HEADER))
+
+
+def overwritten(path: Path, place: int) -> None:
+    """The log's beginning is something else."""
+    change(path, 0, b"\xff" * PAGE)
+
+
+@pytest.mark.parametrize("damage", [flipped, zeroed, gone, headless, beheaded, overwritten])
 def test_damaged_log(killed: Path, damage: Callable[[Path, int], None]) -> None:
     """Damage before the last two commits hides what was acknowledged, and is found."""
     given = Path(f"{killed}-wal").read_bytes()
@@ -174,6 +185,10 @@ def test_damaged_log(killed: Path, damage: Callable[[Path, int], None]) -> None:
         before = killed.read_bytes(), Path(f"{killed}-wal").read_bytes()
         with pytest.raises(StoreDamaged, match=r"-wal is damaged .*cannot be read.*; restore it"):
             open_file(str(killed))
+        assert "cannot be read" in str(damaged_log(str(killed)))
+        assert "-wal is damaged" in next(FileCheck(str(killed)).findings())
+        with pytest.raises(StoreDamaged, match="-wal is damaged"):
+            back_up(str(killed), f"{killed}.copy")
         assert (killed.read_bytes(), Path(f"{killed}-wal").read_bytes()) == before
 
 
@@ -188,6 +203,7 @@ def test_torn_last_commit(killed: Path) -> None:
             copy = Path(shutil.copy(killed, killed.with_suffix(f".{place}.{damage.__name__}")))
             Path(f"{copy}-wal").write_bytes(given)
             damage(copy, place)
+            assert damaged_log(str(copy)) is None
             assert ids(copy) == names(range(COMMITS - 1))
 
 
@@ -206,6 +222,7 @@ def test_undone_transactions_are_no_damage(path: Path) -> None:
     shutil.copy(f"{path}-wal", f"{copy}-wal")
     file.close()
     assert len(frames(copy)) > 50
+    assert damaged_log(str(copy)) is None
     assert ids(copy) == names(range(3))
 
 
@@ -221,6 +238,7 @@ def test_log_that_began_anew(path: Path) -> None:
     shutil.copy(f"{path}-wal", f"{copy}-wal")
     file.close()
     assert len(frames(copy)) > 20
+    assert damaged_log(str(copy)) is None
     assert ids(copy) == names(range(21))
 
 
@@ -246,6 +264,24 @@ def test_end_that_is_in_the_log(killed: Path) -> None:
     with killed.open("ab") as file:
         file.write(bytes(100))
     assert ids(killed) == names(range(COMMITS))
+
+
+def test_bytes_too_many(killed: Path) -> None:
+    """What lies behind the last page is nobody's, and no damage."""
+    ids(killed)
+    with killed.open("ab") as file:
+        file.write(b"x" * 100)
+    assert list(FileCheck(str(killed)).findings()) == []
+    assert ids(killed) == names(range(COMMITS))
+
+
+def test_log_in_use(killed: Path) -> None:
+    """A log that is being written is not looked at from outside."""
+    change(killed, HEADER + 1000, b"x")
+    assert damaged_log(str(killed)) is not None
+    with killed.open("rb") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        assert damaged_log(str(killed)) is None
 
 
 def test_damaged_bank(path: Path) -> None:

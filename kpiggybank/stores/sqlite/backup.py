@@ -8,11 +8,12 @@ from pathlib import Path
 
 import apsw
 
-from kpiggybank.interfaces import StoreUnavailable
+from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows
 from kpiggybank.stores.sqlite.errors import driver_errors
 from kpiggybank.stores.sqlite.opening import connect_to_read, sync_folder
+from kpiggybank.stores.sqlite.wal import damaged_log
 
 # The copy lives on its own: what it numbers from here on is not what the original does.
 _NEW_LIFE = """
@@ -35,6 +36,8 @@ def back_up(source: str, target: str) -> int:
     """
     if os.path.lexists(target):
         raise StoreUnavailable(f"{target} is there already")
+    if (damage := damaged_log(source)) is not None:
+        raise StoreDamaged(f"{damage}; see README, Damage")
     partial = f"{target}.partial"
     try:
         # Whoever may not read the original may not read the copy.

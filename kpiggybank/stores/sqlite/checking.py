@@ -12,6 +12,7 @@ from kpiggybank.stores.sequence import is_generation
 from kpiggybank.stores.sqlite import rows
 from kpiggybank.stores.sqlite.errors import driver_errors
 from kpiggybank.stores.sqlite.opening import VERSION, connect_to_read
+from kpiggybank.stores.sqlite.wal import damaged_log
 
 
 @attrs.define(eq=False)
@@ -34,6 +35,8 @@ class FileCheck:
         Raises:
             StoreUnavailable: the file cannot be read at all, or is not ours.
         """
+        if (damage := damaged_log(self._path)) is not None:
+            yield damage
         with driver_errors(f"read {self._path}"):
             connection = connect_to_read(self._path)
             try:

@@ -77,6 +77,8 @@ class DatabaseFile:
     _readers: ReadingConnections = attrs.field(init=False)
     _place: Place = attrs.field(init=False)
     _page_size: int = attrs.field(init=False)
+    #: Of the file, in bytes.
+    _size: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Instead of SQLite's own hook, which would now and then write the log's content to the
@@ -85,6 +87,7 @@ class DatabaseFile:
         self._readers = ReadingConnections(self._path)
         self._place = Place(self._path, self._lock)
         self._page_size = int(self._writer.pragma("page_size"))
+        self._size, _ = self._place.look()
 
     def _committed(self, connection: apsw.Connection, schema: str, frames: int) -> int:
         self.log_frames = frames
@@ -99,9 +102,9 @@ class DatabaseFile:
             StoreBroken: what is in the file, or in its log, may not be all.
         """
         try:
-            self._look_after_files()
-            self._readers.close()
             with driver_errors(f"close {self._path}"):
+                self._look_after_files()
+                self._readers.close()
                 self._writer.set_busy_timeout(0)
                 with suppress(apsw.BusyError, apsw.FullError):
                     # It tells the next one that nothing was left in a log: see `closed_in_order`.
@@ -114,14 +117,20 @@ class DatabaseFile:
     def abandon(self) -> None:
         """Let go of the file as it is: its log stays beside it, for the next to open it.
 
-        Unless they are not together any more. Then its content goes where the file is, while both
-        are open yet.
+        Unless they are not together any more: see `reunite`.
+        """
+        self.reunite()
+        self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._release()
+
+    def reunite(self) -> None:
+        """Write the log to the file, wherever that is, if they have been parted.
+
+        Both are open yet, and their content is lost when they are closed.
         """
         if self._place.lost and self._place.has_name:
             with suppress(apsw.Error):
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self._release()
 
     def _release(self) -> None:
         with driver_errors(f"close {self._path}"):
@@ -161,11 +170,15 @@ class DatabaseFile:
 
     def _look_after_files(self) -> None:
         """Make sure that what is written can be found: people may have moved a file, or cut it."""
-        size = self._place.look()
-        if self._is_cut(size):
+        size, log_size = self._place.look()
+        # Others may have made it smaller, by VACUUM.
+        if size < self._size and size < self._writer.pragma("page_count") * self._page_size:
+            raise StoreBroken(f"{self._path} was cut short while it was in use")
+        self._size = size
+        if self._is_cut(log_size):
             # Others may have written it to the database, and begun it anew.
             self.log_frames, _ = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-            if self._is_cut(size):
+            if self._is_cut(log_size):
                 raise StoreBroken(f"{self._path}-wal was cut short while it was in use")
 
     def _is_cut(self, log_size: int) -> bool:

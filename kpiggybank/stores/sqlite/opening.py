@@ -178,6 +178,7 @@ def _create(path: str) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(fresh + suffix)
     sync_folder(Path(path).parent)
+    _log.info("{path} is new", path=path)
 
 
 def _check_version(path: str, connection: apsw.Connection) -> None:
@@ -222,7 +223,8 @@ def _look_over_log(path: str, connection: apsw.Connection) -> None:
 
 def _look_for_end(path: str, lock: int, connection: apsw.Connection) -> None:
     """See that the last page is whole; but what is in the log may have no place yet."""
-    if not log_size(path) and os.fstat(lock).st_size % connection.pragma("page_size"):
+    size = connection.pragma("page_count") * connection.pragma("page_size")
+    if not log_size(path) and os.fstat(lock).st_size < size:
         raise _damaged(path, "its last page is cut short")
 
 

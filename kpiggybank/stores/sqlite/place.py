@@ -31,14 +31,13 @@ class Place:
         self._file = os.fstat(self._descriptor)
         self._log = os.stat(f"{self._path}-wal")
 
-    def look(self) -> int:
-        """How long the log is, in bytes.
+    def look(self) -> tuple[int, int]:
+        """The sizes of the file and of its log, in bytes.
 
         Raises:
             StoreBroken: what is written from now on could not be found.
         """
-        self._same(self._path, self._file)
-        return self._same(f"{self._path}-wal", self._log)
+        return self._same(self._path, self._file), self._same(f"{self._path}-wal", self._log)
 
     def _same(self, path: str, before: os.stat_result) -> int:
         try:

@@ -208,6 +208,9 @@ class SQLiteStore:
         if self._fault is None and isinstance(error, StoreBroken | StoreDamaged):
             self._fault = error
             self._tell_fault(error)
+            if not self._closed:
+                # Now: until all requests are answered, somebody may kill the process.
+                self._in_writer(lambda file: file.reunite())
         return failure
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:

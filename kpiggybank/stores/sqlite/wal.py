@@ -5,15 +5,20 @@ Its format, and that of a database's first page, is in https://www.sqlite.org/fi
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
+import sys
+from contextlib import suppress
 
 # Both end with two salts, which are new when the log begins anew, and two sums, which go on from
 # those before. A frame tells before them the size of the database where a commit ends, and else 0.
 _HEADER = struct.Struct(">16xQ2I")
 _FRAME = struct.Struct(">4xIQ2I")
-#: The last bit of a log's first four bytes tells in which order the words of the sums are.
-_BIG_ENDIAN = 1
+#: How a log begins, and in which order the words of its sums are then.
+_LITTLE, _BIG = b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"
+#: Where the first page tells the size of all: the upper and the lower byte, or 1 for 65536.
+_PAGE_SIZE = 16
 #: Where the first page tells whether there may be a log, and what it says.
 _MODE, _NO_LOG, _LOG = 18, b"\1\1", b"\2\2"
 
@@ -80,23 +85,63 @@ def commits_behind(path: str, frames: int, page_size: int) -> bool:
         start = os.pread(log, _HEADER.size, 0)
         if len(start) < _HEADER.size:
             return False
-        little = not start[3] & _BIG_ENDIAN
-        salts, *sums = _HEADER.unpack(start)
-        whole = _sums(start[:-8], (0, 0), little) == tuple(sums)
+        salts, _, little, whole = _beginning(start)
         size = _FRAME.size + page_size
         place = frames_end(frames, page_size)
         while len(head := os.pread(log, _FRAME.size, place)) == _FRAME.size:
             place += size
-            commit, salt, *sums = _FRAME.unpack(head)
+            commit, salt, *here = _FRAME.unpack(head)
             if not commit or (whole and salt != salts):
                 continue
             following = os.pread(log, size, place)
-            if len(following) == size and _goes_on(following, salt, tuple(sums), little):
+            if len(following) == size and _goes_on(following, salt, tuple(here), little):
                 return True
     return False
 
 
+def damaged_log(path: str) -> str | None:
+    """A line about a log in which commits lie behind what can be read of it.
+
+    Nothing is said of a database that a KPIggyBank uses, or that cannot be read. Not to be asked by
+    a process that has a connection to it, which would lose its locks.
+    """
+    with suppress(OSError), open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_UN)  # a start shall not be refused because of us
+        page_size = int.from_bytes(os.pread(file.fileno(), 2, _PAGE_SIZE))
+        page_size = 2**16 if page_size == 1 else page_size
+        if page_size and commits_behind(path, _readable(path, page_size), page_size):
+            return f"{path}-wal is damaged: what was acknowledged cannot be read in it"
+    return None
+
+
+def _readable(path: str, page_size: int) -> int:
+    """How many frames of a log SQLite would read, and be it for a commit that is torn."""
+    with open(f"{path}-wal", "rb") as log:
+        start = log.read(_HEADER.size)
+        if len(start) < _HEADER.size:
+            return 0
+        salts, sums, little, whole = _beginning(start)
+        count = 0
+        while whole:
+            frame = log.read(_FRAME.size + page_size)
+            if len(frame) < _FRAME.size + page_size or not _goes_on(frame, salts, sums, little):
+                break
+            sums = _FRAME.unpack_from(frame)[2:]
+            count += 1
+    return count
+
+
 _Sums = tuple[int, ...]
+
+
+def _beginning(start: bytes) -> tuple[int, _Sums, bool, bool]:
+    """The salts and sums in a log's head, the order of their words, and whether it is whole."""
+    salts, *sums = _HEADER.unpack(start)
+    little = start.startswith(_LITTLE)
+    if not little and not start.startswith(_BIG):
+        return salts, tuple(sums), sys.byteorder == "little", False
+    return salts, tuple(sums), little, _sums(start[:-8], (0, 0), little) == tuple(sums)
 
 
 def _goes_on(frame: bytes, salt: int, sums: _Sums, little: bool) -> bool:
