@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from kpiggybank.events import Event
 from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
-from kpiggybank.stores.sqlite import rows
+from kpiggybank.stores.sqlite import connections, rows
 from kpiggybank.stores.sqlite.backup import back_up
 from kpiggybank.stores.sqlite.checking import FileCheck
 from kpiggybank.stores.sqlite.insertion import Append
@@ -116,6 +116,21 @@ def test_killed(killed: Path, warnings: list[str]) -> None:
     """All is found in the log, as often as the daemon is killed."""
     assert ids(killed) == names(range(COMMITS))
     assert not warnings
+
+
+def test_log_that_others_read(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads an older state needs the log; that is no reason not to start."""
+    monkeypatch.setattr(connections, "BUSY_MILLISECONDS", 10)
+    reader, other = apsw.Connection(str(killed)), apsw.Connection(str(killed))
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM event").get == COMMITS
+    other.execute("UPDATE bank SET removed = removed")
+    file = open_file(str(killed))
+    file.write([numbered(COMMITS)])
+    reader.close()
+    other.close()
+    file.close()
+    assert ids(killed) == names(range(COMMITS + 1))
 
 
 def test_log_of_another_file(killed: Path, tmp_path: Path) -> None:

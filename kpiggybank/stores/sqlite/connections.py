@@ -11,11 +11,14 @@ import attrs
 from kpiggybank.stores.sqlite.errors import driver_errors
 from kpiggybank.stores.sqlite.gate import Gate
 
+#: How long another program is waited for.
+BUSY_MILLISECONDS = 5000
+
 
 def connect(path: str) -> apsw.Connection:
     """A connection that syncs each commit."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_timeout(5000)
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
     connection.execute("PRAGMA synchronous = FULL")
     # What could undo a savepoint is no reason to write a file.
     connection.execute("PRAGMA temp_store = MEMORY")

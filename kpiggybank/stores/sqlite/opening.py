@@ -111,14 +111,16 @@ def _open(path: str, lock: int) -> DatabaseFile:
 
 
 def _sync_log(path: str, connection: apsw.Connection) -> None:
-    """Have on the disk what was in the log, and begin it anew, if there is room for its content.
+    """Have on the disk what was in the log, and begin it anew, unless it is needed yet.
+
+    It is where there is no room for its content, or others read from it.
 
     Who was killed between write and sync has left what looks like any other commit, and may be lost
     yet: it is synced before anybody builds on it.
     """
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    except apsw.FullError:
+    except (apsw.FullError, apsw.BusyError):
         with open(f"{path}-wal", "rb") as log:
             os.fsync(log.fileno())
         sync_folder(Path(path).parent)
