@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from typing import Any
 
@@ -147,6 +148,8 @@ class BankService(Service):
         # twistd has sent stderr to the log by now, and knows no other status than 0.
         print(f"kpiggybank: {reason}", file=sys.__stderr__, flush=True)
         atexit.register(os._exit, 1)
+        # Who asks it to end as well would see the reactor complain that it does already.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._notifier.stopping(reason)
         if not self._stopping:
             self._reactor.stop()

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from zope.interface import implementer
 
 from kpiggybank.events import Event
 from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
-from kpiggybank.stores.sqlite import connections, rows
+from kpiggybank.stores.sqlite import connections, opening, rows
 from kpiggybank.stores.sqlite.backup import back_up
 from kpiggybank.stores.sqlite.checking import FileCheck
 from kpiggybank.stores.sqlite.insertion import Append
@@ -143,6 +144,23 @@ def test_log_of_another_file(killed: Path, tmp_path: Path) -> None:
     assert killed.read_bytes() == before
     os.unlink(f"{killed}-wal")
     assert ids(killed) == names(range(COMMITS))
+
+
+def test_reader_of_a_file_without_a_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start waits until who reads a stopped file has ended, or says why it cannot."""
+    open_file(str(path)).close()
+    monkeypatch.setattr(connections, "BUSY_MILLISECONDS", 10)
+    monkeypatch.setattr(opening, "READ_MILLISECONDS", 10)
+    reader = apsw.Connection(str(path))
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM event").get == 0
+    with pytest.raises(StoreUnavailable, match="is locked; another program is at work in it"):
+        open_file(str(path))
+    monkeypatch.setattr(opening, "READ_MILLISECONDS", 30_000)
+    ended = threading.Timer(0.3, reader.close)
+    ended.start()
+    assert ids(path) == []
+    ended.join()
 
 
 def test_missing_log(killed: Path, warnings: list[str]) -> None:

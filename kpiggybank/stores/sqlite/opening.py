@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows, upgrade
-from kpiggybank.stores.sqlite.connections import connect
+from kpiggybank.stores.sqlite.connections import BUSY_MILLISECONDS, connect
 from kpiggybank.stores.sqlite.errors import RESTORE, driver_errors
 from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
 from kpiggybank.stores.sqlite.wal import closed_in_order, commits_behind, log_size, missing_log
@@ -26,6 +26,9 @@ VERSION = 2
 
 #: How long a file that was closed in order is looked over; another one is, to its end.
 LOOK_SECONDS = 1.0
+#: How long those are waited for who read a file without a log.
+READ_MILLISECONDS = 60_000
+
 #: Steps of SQLite's machine between two looks at the clock.
 _STEPS = 10_000
 
@@ -94,7 +97,7 @@ def _open(path: str, lock: int) -> DatabaseFile:
             _look_for_end(path, lock, writer)
             _look_over(path, writer, in_order)
             _check_version(path, writer)
-            writer.pragma("journal_mode", "wal")
+            _begin_log(path, writer)
             writer.pragma("journal_size_limit", LOG_BYTES)
             if not in_order:
                 _sync_log(path, writer)
@@ -108,6 +111,17 @@ def _open(path: str, lock: int) -> DatabaseFile:
             writer.close()
             raise
     return DatabaseFile(path, lock, writer, Sequence(generation, ancestors), newest, removed)
+
+
+def _begin_log(path: str, connection: apsw.Connection) -> None:
+    """Have a log from now on, which cannot begin while others read a file that has none."""
+    try:
+        connection.pragma("journal_mode", "wal")
+    except apsw.BusyError:
+        _log.warn("{path} is read by another program, which is waited for", path=path)
+        connection.set_busy_timeout(READ_MILLISECONDS)
+        connection.pragma("journal_mode", "wal")
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
 
 
 def _sync_log(path: str, connection: apsw.Connection) -> None:
