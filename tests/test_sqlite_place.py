@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import apsw
@@ -69,12 +69,12 @@ def replaced(log: Path) -> None:
     log.write_bytes(content)
 
 
-def append(bank: Bank) -> object:
+def append(bank: Bank) -> Awaitable[object]:
     """A write."""
     return bank.store.append(events([2], "lost"))
 
 
-def read(bank: Bank) -> object:
+def read(bank: Bank) -> Awaitable[object]:
     """What those do who look after the daemon's health."""
     return bank.store.read(Range(), Page(1, descending=True))
 
@@ -83,14 +83,14 @@ def read(bank: Bank) -> object:
 @pytest.mark.parametrize("ask", [append, read])
 @ensureDeferred
 async def test_log_is_taken_away(
-    tmp_path: Path, take: Callable[[Path], None], ask: Callable[[Bank], object]
+    tmp_path: Path, take: Callable[[Path], None], ask: Callable[[Bank], Awaitable[object]]
 ) -> None:
     """It is told of, nothing is acknowledged any more, and what was is in the file."""
     bank = await opened(tmp_path / "bank.sqlite3")
     take(bank.log)
     for _ in range(2):
         with pytest.raises(StoreBroken, match="-wal was removed or replaced"):
-            await ask(bank)  # type: ignore[misc]
+            await ask(bank)
     assert len(bank.told) == 1
     await bank.store.close()
     assert await timestamps(Path(shutil.copy(bank.path, tmp_path / "alone"))) == [1]
@@ -104,7 +104,7 @@ async def test_file_is_moved(tmp_path: Path, asked: bool) -> None:
     moved = bank.path.rename(tmp_path / "moved")
     if asked:
         with pytest.raises(StoreBroken, match="removed or replaced"):
-            await read(bank)  # type: ignore[misc]
+            await read(bank)
     await bank.store.close()
     assert len(bank.told) == 1, "even where nobody has asked"
     assert await timestamps(moved) == [1]
@@ -117,7 +117,7 @@ async def test_log_is_cut_short(tmp_path: Path) -> None:
     bank = await opened(tmp_path / "bank.sqlite3")
     os.truncate(bank.log, 100)
     with pytest.raises(StoreBroken, match="-wal was cut short"):
-        await append(bank)  # type: ignore[misc]
+        await append(bank)
     assert len(bank.told) == 1
     await bank.store.close()
     assert bank.log.stat().st_size == 100
@@ -133,7 +133,7 @@ async def test_file_is_cut_short(tmp_path: Path, size: int, asked: bool) -> None
     os.truncate(bank.path, size)
     if asked:
         with pytest.raises(StoreBroken, match="sqlite3 was cut short"):
-            await append(bank)  # type: ignore[misc]
+            await append(bank)
     await bank.store.close()
     assert len(bank.told) == 1
     assert bank.log.read_bytes() == before
