@@ -53,6 +53,28 @@ async def test_all_threads_work(workers: Workers) -> None:
 
 
 @ensureDeferred
+async def test_results_leave_room(workers: Workers) -> None:
+    """Though each result is followed by another before it is dealt with, the reactor goes on."""
+    go, count, turns = threading.Semaphore(), 30, [0]
+
+    def turn() -> None:
+        turns[0] += 1
+        following[0] = reactor.callLater(0, turn)
+
+    def told(_: object) -> None:
+        seen.append(turns[0])
+        go.release()
+        while not workers._results and len(seen) < count:
+            threading.Event().wait(0.001)
+
+    seen: list[int] = []
+    following = [reactor.callLater(0, turn)]
+    await gatherResults([workers.do(go.acquire).addCallback(told) for _ in range(count)])
+    following[0].cancel()
+    assert max(map(seen.count, seen)) <= 3
+
+
+@ensureDeferred
 async def test_cancelling_frees_who_waits(workers: Workers) -> None:
     """Who cancels is told so at once; the work is done all the same."""
     go, done = threading.Event(), threading.Event()

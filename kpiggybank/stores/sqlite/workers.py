@@ -82,7 +82,8 @@ class Workers:
 
     def _fetch(self) -> None:
         self._told = False  # first: what comes from here on is told anew
-        while self._results:
+        # No more than are there now: while these are taken, the threads may bring others forever.
+        for _ in range(len(self._results)):
             done, result = self._results.popleft()
             done.callback(result)
 
