@@ -225,6 +225,15 @@ async def test_many_small_chunks(server: Server, size: int, count: int, status: 
         assert "16 bytes on average" in answer.reason
 
 
+@pytest.mark.parametrize("size", [b"800001", b"7fffffffffffffff", b"f" * 40])
+@ensureDeferred
+async def test_chunk_that_says_too_much(server: Server, size: bytes) -> None:
+    """A size beyond what a body may have is refused before any of the chunk has come."""
+    answer = await server.ask(post(chunk(EVENT) + size + b"\r\n", CHUNKED))
+    assert answer.status == 413
+    assert answer.value["error"] == "too_large"
+
+
 @ensureDeferred
 async def test_pipelined_behind_a_stream(server: Server) -> None:
     """What is sent behind a request that takes long waits in the kernel, not here."""

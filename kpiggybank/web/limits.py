@@ -214,6 +214,10 @@ class Connection(Patience, HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         """Take more of a body, or keep what comes after it for later; but not without end."""
         super().rawDataReceived(data)
+        # The size of a chunk may say that it is too large, before any of it has come.
+        left = 0 if self.length is not None else getattr(self._transferDecoder, "length", 0)
+        if left > self.site.limits.body_bytes and not self._refused:
+            self.requests[-1].refuse_body()
         # By itself twisted.web does not look at what came in one piece with the end of a body, nor
         # at anything while an answer is not taken.
         if self._handlingRequest and not self._refused:

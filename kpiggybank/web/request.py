@@ -70,7 +70,7 @@ class BankRequest(Request):
             self.requestHeaders.removeHeader(b"Expect")
             self.channel.turn_away(self.code, self._denial, self.responseHeaders)
         elif length is not None and length > site.limits.body_bytes:
-            self._refuse_body()
+            self.refuse_body()
         elif site.work.full:
             self.refuse_work()
 
@@ -86,7 +86,7 @@ class BankRequest(Request):
             self.channel.refuse(400, "bad_request", reason)
             raise _MalformedChunkedDataError(reason)  # so that no more of them are cut out
         if self.content.tell() + len(data) > site.limits.body_bytes:
-            self._refuse_body()
+            self.refuse_body()
         elif site.work.hold(len(data)):
             self._held += len(data)
             self.content.write(data)
@@ -97,7 +97,8 @@ class BankRequest(Request):
         size: int = self.content.tell()
         return FREE_CHUNKS + size // CHUNK_BYTES
 
-    def _refuse_body(self) -> None:
+    def refuse_body(self) -> None:
+        """Turn the request away, as its body is too large."""
         # Otherwise the channel would ask for the body that is just refused.
         self.requestHeaders.removeHeader(b"Expect")
         limit = self.channel.site.limits.body_bytes
