@@ -72,11 +72,11 @@ def too_deep(text: bytes, levels: int) -> int | None:
     return None
 
 
-def limit_size(text: bytes, index: int, limits: EventLimits) -> None:
-    """Refuse an event that is too large."""
-    if len(text) > limits.event_bytes:
-        size = limits.event_bytes
-        raise ExcessiveEvent(f"event {index} is too large: an event may have {size} bytes")
+def limit_size(size: int, index: int, limits: EventLimits) -> None:
+    """Refuse an event that is too large: its bytes without white space, and its place."""
+    if size > limits.event_bytes:
+        most = limits.event_bytes
+        raise ExcessiveEvent(f"event {index} is too large: an event may have {most} bytes")
 
 
 def too_many(limits: EventLimits) -> ExcessiveEvent:

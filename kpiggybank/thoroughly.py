@@ -101,7 +101,7 @@ def _event(text: Text, index: int, limits: EventLimits, where: str) -> tuple[Num
     """The timestamp of an event, and its JSON."""
     try:
         if len(text) > limits.event_bytes:
-            limit_size(compact(bytes(text)), index, limits)
+            limit_size(len(compact(bytes(text))), index, limits)
         value = decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"{where} is not JSON: {error}") from None
@@ -123,5 +123,5 @@ def _event(text: Text, index: int, limits: EventLimits, where: str) -> tuple[Num
     # Counting brackets is cheap and settles it for nearly every event.
     if encoded.count(b"{") + encoded.count(b"[") > limits.depth and deeper(encoded, limits.depth):
         raise InvalidEvent(f"event {index} is nested deeper than {limits.depth} levels")
-    limit_size(encoded, index, limits)
+    limit_size(len(encoded), index, limits)
     return timestamp, encoded

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
+from kpiggybank import parsing
 from kpiggybank.events import Deposit, EventLimits, ExcessiveEvent, InvalidEvent
-from kpiggybank.rules import PIECE_BYTES
+from kpiggybank.rules import LIMITS, PIECE_BYTES
 from tests.reading import from_form, from_json, from_lines, quickly, thoroughly
 
 #: The greatest body, and what may be needed beside it and what it is split into.
@@ -144,6 +145,30 @@ def test_long_form(shift: int) -> None:
     body = b'[{"timestamp":1,"x":"%b%b"}]' % (b"x" * shift, b"\xc3\xa9" * 100_000)
     quoted = "data=" + quote(body)
     assert from_form(quoted.encode()).texts == [body[1:-1]]
+
+
+@pytest.mark.parametrize("unit", [b"%", b"%7", b"%zz", b"%7b", b"x", b"+x", b"%20x", b"="])
+@pytest.mark.parametrize("begin", [b"", b"[", b"[[", EVENT[:-1], b"[" + EVENT[:-1]])
+def test_forms_are_refused_soon(begin: bytes, unit: bytes) -> None:
+    """Where a field is one event that is too large, it is not unquoted to its end."""
+    body = b"data=" + begin + unit * ((BODY_BYTES - 30) // len(unit))
+    done = 0
+    with pytest.raises(ExcessiveEvent, match="event 0 is too large"):
+        for work in parsing.from_form(body):
+            done += work
+    assert done * parsing._EASIER_FIELD < BODY_BYTES / 4
+
+
+@pytest.mark.parametrize("begin", [b"", b"[", b"[[", b" [ [ "])
+@pytest.mark.parametrize("spaces", [b"", b" " * 100_000])
+def test_long_forms_at_the_limit(begin: bytes, spaces: bytes) -> None:
+    """What is refused soon is too large for sure."""
+    most = LIMITS.event_bytes
+    end = begin.strip().replace(b"[", b"]").replace(b" ", b"")
+    field = spaces + begin + b'{"timestamp":1,' + spaces
+    assert from_form(b"data=" + field + event_of(most)[15:] + end).texts == [event_of(most)]
+    with pytest.raises(ExcessiveEvent, match="event 0 is too large"):
+        from_form(b"data=" + field + event_of(most + 1)[15:] + end)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kpiggybank import parsing
@@ -16,6 +16,8 @@ from kpiggybank.rules import LIMITS
 from tests.reading import from_form, from_json, from_lines
 
 GOOD = b'{"timestamp":1}'
+#: Of which it may be hard to tell what they are in a form.
+SIGNS = [b"%", b"%", b"=", b"+", b"\n", b"\r", b"3", b"D", b"d", b"2", b"5", b"%41", b"x"]
 
 
 def values(deposit: Deposit) -> list[Any]:
@@ -203,17 +205,30 @@ def test_quoting_of_forms(quoting: Any) -> None:
     assert value == json.loads(body)
 
 
-@given(st.binary())
+@given(st.binary() | st.lists(st.sampled_from(SIGNS)).map(b"".join))
+@example(b"%\nx\ry")
+@example(b"%%41")
+@example(b"=%3d%3D%25%2")
 def test_unquoting_is_that_of_urllib(quoted: bytes) -> None:
-    """The fast way to unquote gives what the usual one gives."""
-    plain, _ = parsing._unquote_piece(quoted)
-    assert plain == unquote_to_bytes(quoted.replace(b"+", b" "))
+    """The fast way to unquote gives what the usual one gives, but for NUL, which JSON has not."""
+    plain = unquote_to_bytes(quoted.replace(b"+", b" "))
+    try:
+        assert parsing._unquote_piece(quoted) == plain
+    except InvalidEvent:
+        assert b"\0" in plain
 
 
 @given(st.binary(), st.sampled_from([quote, quote_plus]))
 def test_quoted_bytes_come_back(raw: bytes, quoting: Any) -> None:
     """Whatever was quoted is found again."""
-    assert parsing._unquote_piece(quoting(raw).encode()) == (raw, 0)
+    assert parsing._unquote_piece(quoting(raw).encode()) == raw
+
+
+@pytest.mark.parametrize("field", [b'{"timestamp":1,"x":"%00"}', b'=\0{"timestamp":1}', b"%=%00"])
+def test_nul_is_not_json(field: bytes) -> None:
+    """There is none in JSON, whatever else is in the field."""
+    with pytest.raises(InvalidEvent, match="not JSON"):
+        from_form(b"data=" + field)
 
 
 JSON_VALUES = st.recursive(
