@@ -12,6 +12,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,6 +23,20 @@ reactor = cast(Any, _reactor)
 
 #: After so long, a test that waits in vain fails instead of hanging.
 PATIENCE_SECONDS = 10
+
+
+class HalfCloseableTransport(StringTransport):
+    """A transport that notes when its sending half is closed."""
+
+    half_closed = False
+
+    def __init__(self) -> None:
+        begin: Any = super().__init__
+        begin()
+
+    def loseWriteConnection(self) -> None:
+        """Close the sending half."""
+        self.half_closed = True
 
 
 @implementer(IHalfCloseableProtocol)

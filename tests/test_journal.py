@@ -15,7 +15,7 @@ from zope.interface import provider
 
 from kpiggybank.web.journal import PATH_BYTES, Journal, visible
 from kpiggybank.web.site import BankSite
-from tests.test_limits import HalfCloseableTransport
+from tests.socket_client import HalfCloseableTransport
 from tests.web_client import ROOT, Door, StagedStore
 
 
@@ -44,7 +44,7 @@ class Wire:
         self.clock.advance(1)
         site: Any = BankSite(self.door._api.resource, self.clock, journal=self.journal)
         self.connection = site.buildProtocol(None)
-        self.transport: Any = HalfCloseableTransport()  # type: ignore[no-untyped-call]
+        self.transport: Any = HalfCloseableTransport()
         self.connection.makeConnection(self.transport)
 
     def ask(self, first: bytes, head: bytes = b"", body: bytes = b"") -> bytes:

@@ -11,32 +11,15 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kpiggybank.web.bounds import LIMITS, Limits
-from tests.socket_client import Server, chunk, padded_event, post, turn
+from tests.socket_client import HalfCloseableTransport, Server, chunk, padded_event, post, turn
 from tests.web_client import ROOT, Door
 
 LIMIT = 1000
 CHUNKED = b"Transfer-Encoding: chunked"
 PING = b"GET /wsapi/ping HTTP/1.1\r\n"
-
-
-class HalfCloseableTransport(StringTransport):
-    """A transport that notes when its sending half is closed."""
-
-    half_closed = False
-
-    def loseWriteConnection(self) -> None:
-        """Close the sending half."""
-        self.half_closed = True
-
-
-def half_closeable_transport() -> Any:
-    """A transport without a type, as it is one without types."""
-    make: Any = HalfCloseableTransport
-    return make()
 
 
 @pytest.fixture
@@ -176,7 +159,8 @@ async def test_body_of_the_real_limit(server: Server) -> None:
 )
 def test_refused_client_that_stays(request_bytes: bytes, status: int) -> None:
     """A refused client that does not leave is cut after five seconds, whatever it still sends."""
-    clock, transport = Clock(), half_closeable_transport()
+    clock = Clock()
+    transport: Any = HalfCloseableTransport()
     site: Any = Door().site(clock)
     connection = site.buildProtocol(None)
     connection.makeConnection(transport)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -10,12 +12,24 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from kpiggybank.events import Event
 from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.stores.memory import MemoryStore
 from kpiggybank.web.bounds import Limits
-from tests.socket_client import RawClient, Server, chunk, padded_event, post, settle, turn
+from tests.socket_client import (
+    HalfCloseableTransport,
+    RawClient,
+    Server,
+    chunk,
+    padded_event,
+    post,
+    settle,
+    turn,
+)
 from tests.web_client import Answer, Door
 
 LIMITS = Limits(body_bytes=1000, connections=6, requests=2, request_bytes=1500)
@@ -203,3 +217,32 @@ async def test_too_many_connections(server: Server) -> None:
         await leave(client)
     await until(lambda: len(server.site.connections) == 5)
     assert (await ask(server, PING)).status == 200
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        PING[:30],
+        post(b"{", b"Content-Length: 9"),
+        post(b"", b"Content-Length: 99999999"),
+        post(b"1\r\n{", b"Transfer-Encoding: chunked"),
+        post(b"{}"),
+    ],
+)
+def test_nothing_stays_of_who_has_gone(request_bytes: bytes) -> None:
+    """A connection that is lost is free at once, with what has arrived of a body."""
+    transport: Any = HalfCloseableTransport()
+    site: Any = Door().site(Clock())
+    connection = site.buildProtocol(None)
+    gone = weakref.ref(connection)
+    connection.makeConnection(transport)
+    connection.dataReceived(request_bytes)
+    gc.collect()
+    gc.disable()
+    try:
+        connection.connectionLost(Failure(ConnectionDone()))
+        transport.unregisterProducer()
+        del connection
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -104,6 +104,8 @@ class Connection(Patience, HTTPChannel):
             if call is not None and call.active():
                 call.cancel()
         super().connectionLost(reason)
+        # It knows us, and what has arrived of a body: that would stay until cycles are looked for.
+        self._transferDecoder = None
         self.forget()
         self.site.connection_lost(self)
 
