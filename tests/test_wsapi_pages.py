@@ -6,13 +6,16 @@ import json
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 from twisted.web.client import ResponseFailed
 
+from kpiggybank.events import EventPage, Page, Range
 from kpiggybank.interfaces import StoreUnavailable
+from kpiggybank.stores.memory import MemoryStore
 from kpiggybank.web import wsapi
 from kpiggybank.web.query import MAX_LIMIT
-from kpiggybank.web.wsapi import EVENTS_AT_ONCE
+from kpiggybank.web.wsapi import BYTES_AT_ONCE, EVENTS_AT_ONCE
 from tests.web_client import ROOT, Answer, Door, StagedStore, event, result_of
 
 FORMATS = ["json", "rows", "ndjson"]
@@ -198,3 +201,39 @@ def test_reader_goes_away() -> None:
     door.save([{"timestamp": n} for n in range(10)])
     door.leave(door.open(""))
     assert len(door.get().value) == 10
+
+
+class SlowStore(MemoryStore):
+    """A store that answers for ranges when it is told to.
+
+    Attributes:
+        pages: what was asked for.
+        waiting: who waits for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages: list[Page] = []
+        self.waiting: list[Deferred[EventPage]] = []
+
+    def read(self, span: Range, page: Page) -> Deferred[EventPage]:
+        """Read, later."""
+        self.pages.append(page)
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+
+@pytest.mark.parametrize(("ranges", "part"), [(1, 1), (15, 1), (16, 2), (80, 10), (400, 32)])
+def test_many_ranges_at_a_time(ranges: int, part: int) -> None:
+    """Where many ranges are read, their pieces are smaller; and not when they have been."""
+    store = SlowStore()
+    door = Door(store)
+    answers = [door.begin("GET", ROOT) for _ in range(ranges)]
+    assert store.pages[0] == Page(EVENTS_AT_ONCE, size=BYTES_AT_ONCE)
+    assert store.pages[-1] == Page(EVENTS_AT_ONCE // part, size=BYTES_AT_ONCE // part)
+    for waiting in store.waiting:
+        waiting.callback(EventPage([], None))
+    door.flush()
+    assert [result_of(answer).code for answer in answers] == [200] * ranges
+    door.begin("GET", ROOT)
+    assert store.pages[-1] == store.pages[0]

@@ -20,7 +20,7 @@ from werkzeug.http import parse_accept_header
 
 from kpiggybank.about import About, about
 from kpiggybank.bank import NOW, Bank
-from kpiggybank.events import PAGE_BYTES, Deposit
+from kpiggybank.events import PAGE_BYTES, Deposit, Page
 from kpiggybank.interfaces import InvalidCursor, StoreDamaged
 from kpiggybank.web.answers import (
     RETRY_AFTER_SECONDS,
@@ -45,6 +45,9 @@ from kpiggybank.words import one_line
 CURSOR_HEADER = b"KPIggyBank-Cursor"
 #: What a range reads at once; twice as much is the memory that a slow reader costs.
 EVENTS_AT_ONCE, BYTES_AT_ONCE = 1500, 2**20
+#: Where more ranges than this are read at a time, their pieces are smaller in proportion, so that
+#: they need no more memory all together; but not smaller than this part.
+RANGES, SMALLEST = 8, 32
 
 _KEY = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _ROOT = "/wsapi/interaction_data"
@@ -72,6 +75,7 @@ class WsApi:
     _about: About = attrs.field(factory=about)
     _figures: FiguresApi | None = None
     _intake: Intake = attrs.field(init=False)
+    _ranges: int = attrs.field(default=0, init=False)  # that are read now
 
     _log = Logger()
     app = Klein()
@@ -126,10 +130,22 @@ class WsApi:
         return await self._range(request, _ROWS, Query(request.args), FORMATS["rows"])
 
     async def _range(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
+        self._ranges += 1
+        try:
+            return await self._tell(request, path, query, form)
+        finally:
+            self._ranges -= 1
+
+    def _piece(self, page: Page, after: str | None) -> Page:
+        part = min(max(self._ranges // RANGES, 1), SMALLEST)
+        limit, size = max(EVENTS_AT_ONCE // part, 1), BYTES_AT_ONCE // part
+        return attrs.evolve(page, limit=limit, size=size, after=after)
+
+    async def _tell(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
         span, limit = query.span, query.limit
         if limit is None:
-            page = attrs.evolve(query.page(EVENTS_AT_ONCE), size=BYTES_AT_ONCE)
-            piece = await form.read(self._bank, span, page)
+            page = query.page(EVENTS_AT_ONCE)
+            piece = await form.read(self._bank, span, self._piece(page, page.after))
         else:
             page = attrs.evolve(query.page(limit), size=PAGE_BYTES)
             piece = form.piece(await self._bank.page(span, page))
@@ -146,7 +162,7 @@ class WsApi:
             before = form.head
             while piece.after is not None:
                 # The store is busy with the next piece while this one is written.
-                following = form.read(self._bank, span, attrs.evolve(page, after=piece.after))
+                following = form.read(self._bank, span, self._piece(page, piece.after))
                 try:
                     if piece.text:
                         await outlet.write(before)
