@@ -20,7 +20,8 @@ from msgspec import UNSET, Raw, UnsetType
 from kpiggybank.rules import any_reserved
 
 TIMESTAMP = "timestamp"
-#: Of one object, at the most; where there are more of them they are no names, but data.
+#: Of one object, at the most, and of those within it together; where there are more of them they
+#: are no names, but data.
 NAMES = 48
 #: Of lists that could not be read, before their names are learnt: to learn takes a millisecond, as
 #: long as to read so much in another way.
@@ -160,9 +161,14 @@ def _members_of(events: Sequence[Mapping[str, Raw]]) -> _Members | None:
     names = _all_names(events)
     if names is None:
         return None
-    return {
+    inner = {
         name: _inner({bytes(event[name]) for event in events if name in event}) for name in names
     }
+    return inner if _are_few(inner) else dict.fromkeys(names)
+
+
+def _are_few(members: _Members) -> bool:
+    return sum(map(len, filter(None, members.values()))) <= NAMES
 
 
 def _united(known: _Members, found: _Members) -> _Members | None:
@@ -176,7 +182,7 @@ def _united(known: _Members, found: _Members) -> _Members | None:
         united[name] = None if one is None or other is None else _joined(one, other)
         if united[name] is None and one is not other:
             return None
-    return united
+    return united if _are_few(united) else None
 
 
 def _inner(values: Iterable[bytes]) -> tuple[str, ...] | None:
@@ -188,15 +194,32 @@ def _inner(values: Iterable[bytes]) -> tuple[str, ...] | None:
 
 
 def _all_names(objects: Iterable[Mapping[str, Raw]]) -> tuple[str, ...] | None:
-    """The names in some objects."""
-    names: tuple[str, ...] | None = ()
+    """The names in some objects, in one order; None where there is none, or too many of them."""
+    names: tuple[str, ...] = ()
+    places: dict[str, int] = {}
     for more in dict.fromkeys(map(tuple, objects)):
-        names = names if names is None else _joined(names, more)
+        if _in_order(more, places):  # so they are joined no more often than there are names
+            continue
+        joined = _joined(names, more)
+        if joined is None:
+            return None
+        names, places = joined, {name: place for place, name in enumerate(joined)}
     return names
+
+
+def _in_order(names: Iterable[str], places: Mapping[str, int]) -> bool:
+    """Whether all names have places, each after the one before."""
+    try:
+        found = [places[name] for name in names]
+    except KeyError:
+        return False
+    return found == sorted(found)
 
 
 def _joined(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...] | None:
     """All these names in one order, None where there is none, or it takes more to read them."""
+    if len(more) > NAMES:
+        return None
     joined = list(names)
     place = 0
     for name in more:

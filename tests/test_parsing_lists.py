@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -165,3 +166,29 @@ def test_usual_lists_are_quick() -> None:
         assert deposit is not None
         assert [*map(json.loads, deposit.texts)] == [event] * 3
     assert quickly(b"[]") == Deposit([], [], single=False)
+
+
+def test_names_without_end_cost_little() -> None:
+    """One event in a list may have thousands of names: they are not joined one by one."""
+    event = b'{"timestamp":1,%b}' % b",".join(b'"%d":1' % n for n in range(20_000))
+    seconds = []
+    for text in (event, b"[%b]" % event):
+        thoroughly(text)  # what is made only once is made now
+        started = time.process_time()
+        assert from_json(text).texts == [event]
+        seconds.append(time.process_time() - started)
+    alone, in_list = seconds
+    assert in_list < 30 * alone  # to join them took 500 times as long
+
+
+def test_few_names_are_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where objects have many names together they are not learnt: to use them would be dear."""
+    monkeypatch.setattr(shape, "LEARN_BYTES", 1)
+    known = shape.Shape()
+    inner = b"{%b}" % b",".join(b'"%d":1' % n for n in range(20))
+    for prefix, count in ((b"a", 2), (b"b", 3), (b"c", 2)):
+        members = b",".join(b'"%b%d":%b' % (prefix, n, inner) for n in range(count))
+        listing = known.read(b'[{"timestamp":1,%b}]' % members)
+        assert listing is not None
+        # Where they are not known as objects, they may be anything.
+        assert listing.objects == (1 + count if 20 * count <= shape.NAMES else 1)
