@@ -11,7 +11,7 @@ import apsw
 from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows
-from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.opening import connect_to_read, sync_folder
 from kpiggybank.stores.sqlite.wal import damaged_log
 
@@ -43,7 +43,7 @@ def back_up(source: str, target: str) -> int:
         # Whoever may not read the original may not read the copy.
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
         try:
-            with driver_errors(f"copy {source} to {target}"):
+            with DriverErrors(f"copy {source} to {target}"):
                 count = _copy(source, partial)
             os.link(partial, target)  # which, unlike a renaming, replaces nothing
         finally:

@@ -10,7 +10,7 @@ import attrs
 from kpiggybank.interfaces import StoreDamaged
 from kpiggybank.stores.sequence import is_generation
 from kpiggybank.stores.sqlite import rows
-from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.opening import VERSION, connect_to_read
 from kpiggybank.stores.sqlite.wal import damaged_log
 
@@ -37,7 +37,7 @@ class FileCheck:
         """
         if (damage := damaged_log(self._path)) is not None:
             yield damage
-        with driver_errors(f"read {self._path}"):
+        with DriverErrors(f"read {self._path}"):
             connection = connect_to_read(self._path)
             try:
                 # All of it at one moment. Nothing but closing ends the transaction: to end it in

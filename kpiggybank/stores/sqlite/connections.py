@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import apsw
 import attrs
 
-from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.errors import translated
 from kpiggybank.stores.sqlite.gate import Gate
 
 #: How long another program is waited for.
@@ -41,22 +40,56 @@ class ReadingConnections:
     #: Those not in use; only appended to and popped, which is atomic.
     _idle: list[apsw.Connection] = attrs.field(factory=list, init=False)
 
-    @contextmanager
-    def one(self, doing: str = "read") -> Iterator[apsw.Connection]:
-        """A connection for one read."""
-        with driver_errors(doing), self.gate.inside():
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = connect(self._path)
-                connection.execute("PRAGMA query_only = ON")
-                connection.execute("PRAGMA cache_size = -1000")  # KiB; the kernel has one, too
-            try:
-                yield connection
-            finally:
-                self._idle.append(connection)
+    def one(self, doing: str = "read") -> _Read:
+        """A connection for one read, in `with`."""
+        return _Read(self, doing)
+
+    def take(self) -> apsw.Connection:
+        """A connection that nobody uses."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = connect(self._path)
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA cache_size = -1000")  # KiB; the kernel has one, too
+            return connection
+
+    def put(self, connection: apsw.Connection) -> None:
+        """Let others use it."""
+        self._idle.append(connection)
 
     def close(self) -> None:
         """Close them; nobody may be reading."""
         while self._idle:
             self._idle.pop().close()
+
+
+# As generators, one in the other, this would cost a third of a small read.
+@attrs.define(eq=False)
+class _Read:
+    _connections: ReadingConnections
+    _doing: str
+    _connection: apsw.Connection = attrs.field(init=False)
+
+    def __enter__(self) -> apsw.Connection:
+        connections = self._connections
+        connections.gate.enter()
+        try:
+            self._connection = connections.take()
+        except BaseException as error:
+            connections.gate.leave()
+            if isinstance(error, apsw.Error):
+                raise translated(error, self._doing) from error
+            raise
+        return self._connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connections.put(self._connection)
+        self._connections.gate.leave()
+        if isinstance(error, apsw.Error):
+            raise translated(error, self._doing) from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import apsw
+import attrs
 
 from kpiggybank.interfaces import StoreBroken, StoreDamaged, StoreError, StoreFull, StoreUnavailable
 
@@ -19,19 +19,36 @@ _NO_REASON = "not an error"
 RESTORE = "restore it from a backup (README, Damage)"
 
 
-@contextmanager
-def driver_errors(doing: str) -> Iterator[None]:
-    """Turn SQLite's errors into the store's own, at its border."""
-    try:
-        yield
-    except apsw.Error as error:
-        why = str(error)
-        if why == _NO_REASON:
-            why = str(apsw.exception_for(getattr(error, "result", apsw.SQLITE_ERROR)))
-        raise _translated(error, f"SQLite cannot {doing}: {why}") from error
+# As a generator it would cost a tenth of a small read.
+@attrs.frozen
+class DriverErrors:
+    """Turns SQLite's errors into the store's own, at its border: use it in `with`.
+
+    Args:
+        doing: what cannot be done where there is one.
+    """
+
+    _doing: str
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, apsw.Error):
+            raise translated(error, self._doing) from error
 
 
-def _translated(error: apsw.Error, text: str) -> StoreError:
+def translated(error: apsw.Error, doing: str) -> StoreError:
+    """An error of SQLite's as one of the store's, when something cannot be done."""
+    why = str(error)
+    if why == _NO_REASON:
+        why = str(apsw.exception_for(getattr(error, "result", apsw.SQLITE_ERROR)))
+    text = f"SQLite cannot {doing}: {why}"
     # Not every error has one.
     if getattr(error, "extendedresult", None) in _FAILED_SYNCS:
         return StoreBroken(f"{text}; the disk did not sync, see its log, then start again")

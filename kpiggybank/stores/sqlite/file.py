@@ -24,7 +24,7 @@ from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
 from kpiggybank.stores.sqlite.connections import ReadingConnections
-from kpiggybank.stores.sqlite.errors import driver_errors
+from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.insertion import Append, Insertion
 from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.recent import Recent
@@ -102,7 +102,7 @@ class DatabaseFile:
             StoreBroken: what is in the file, or in its log, may not be all.
         """
         try:
-            with driver_errors(f"close {self._path}"):
+            with DriverErrors(f"close {self._path}"):
                 self._look_after_files()
                 self._readers.close()
                 self._writer.set_busy_timeout(0)
@@ -133,7 +133,7 @@ class DatabaseFile:
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _release(self) -> None:
-        with driver_errors(f"close {self._path}"):
+        with DriverErrors(f"close {self._path}"):
             self._readers.close()
             self._writer.close()
         # Last: closing any descriptor of the file drops the locks SQLite holds on it.
@@ -222,7 +222,7 @@ class DatabaseFile:
     def _for_good(self, doing: str) -> Iterator[None]:
         """Remember errors after which nothing may be acknowledged any more."""
         try:
-            with driver_errors(doing):
+            with DriverErrors(doing):
                 yield
         except (StoreBroken, StoreDamaged) as error:
             self._broken = error

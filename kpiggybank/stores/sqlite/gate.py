@@ -17,18 +17,18 @@ class Gate:
     _inside: int = attrs.field(default=0, init=False)
     _shut: bool = attrs.field(default=False, init=False)
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Be inside, after waiting until the gate is open."""
+    def enter(self) -> None:
+        """Be inside, after waiting until the gate is open; until `leave`."""
         with self._condition:
             while self._shut:
                 self._condition.wait()
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._inside -= 1
+
+    def leave(self) -> None:
+        """Be outside again."""
+        with self._condition:
+            self._inside -= 1
+            if self._shut:
                 self._condition.notify_all()
 
     @contextmanager

@@ -16,7 +16,7 @@ from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows, upgrade
 from kpiggybank.stores.sqlite.connections import BUSY_MILLISECONDS, connect
-from kpiggybank.stores.sqlite.errors import RESTORE, driver_errors
+from kpiggybank.stores.sqlite.errors import RESTORE, DriverErrors
 from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
 from kpiggybank.stores.sqlite.wal import closed_in_order, commits_behind, log_size, missing_log
 
@@ -85,7 +85,7 @@ def _open(path: str, lock: int) -> DatabaseFile:
         raise StoreUnavailable(
             f"{path} was closed in order, so {path}-wal is not its log; move that away"
         )
-    with driver_errors(f"open {path}"):
+    with DriverErrors(f"open {path}"):
         writer = connect(path)
         try:
             if writer.pragma("application_id") != APPLICATION_ID:
@@ -182,7 +182,7 @@ def _create(path: str) -> None:
     fresh = f"{path}.{os.getpid()}.new"
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
     try:
-        with driver_errors(f"make {path}"), closing(connect(fresh)) as connection, connection:
+        with DriverErrors(f"make {path}"), closing(connect(fresh)) as connection, connection:
             connection.execute(_schema())
             life = Sequence().generation
             connection.execute("INSERT INTO bank VALUES (?, ?, 0)", (VERSION, life))

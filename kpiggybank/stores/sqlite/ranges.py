@@ -7,7 +7,6 @@ from contextlib import closing, suppress
 from math import inf
 
 import apsw
-import attrs
 
 from kpiggybank.events import EventPage, EventText, Number, Page, Range, sortable
 from kpiggybank.stores.bounds import Basket
@@ -62,23 +61,28 @@ def copy(
     connection: apsw.Connection, sequence: Sequence, span: Range, page: Page, comma: bytes
 ) -> EventText:
     """See `IRangeCopier.copy`."""
+    questions = _questions(connection, sequence, span, page)
     usual = connection.limit(apsw.SQLITE_LIMIT_LENGTH, page.size)
     try:
         for fewer in _FEWER:
+            limit = max(page.limit // fewer, 1)
             with suppress(apsw.TooBigError):  # large events: fewer at a time
-                some = attrs.evolve(page, limit=max(page.limit // fewer, 1))
-                return _copy(connection, sequence, span, some, comma)
+                return _copy(connection, sequence, questions, limit, comma)
     finally:
         connection.limit(apsw.SQLITE_LIMIT_LENGTH, usual)
     return read(connection, sequence, span, page).joined(comma)
 
 
 def _copy(
-    connection: apsw.Connection, sequence: Sequence, span: Range, page: Page, comma: bytes
+    connection: apsw.Connection,
+    sequence: Sequence,
+    questions: Seq[rows.Question],
+    limit: int,
+    comma: bytes,
 ) -> EventText:
     texts: list[bytes] = []
-    for condition, bindings in _questions(connection, sequence, span, page):
-        asked = _COPY.format(comma=comma.decode(), condition=condition, limit=page.limit)
+    for condition, bindings in questions:
+        asked = _COPY.format(comma=comma.decode(), condition=condition, limit=limit)
         text, last = connection.execute(asked, bindings * 2).get
         if text is not None:
             texts.append(text)
