@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from kpiggybank.events import Range
-from kpiggybank.web.wsapi import BYTES_AT_ONCE, EVENTS_AT_ONCE
+from kpiggybank.web.ranges import BYTES_AT_ONCE, EVENTS_AT_ONCE
 from tests.socket_client import Server, padded_event, post, settle, turn
 from tests.web_client import Door, StagedStore, event, has_fired, result_of
 

@@ -12,7 +12,7 @@ from twisted.internet import reactor
 
 from kpiggybank import bank, feed, pieces
 from kpiggybank.stores import bounds, ring
-from kpiggybank.web import outlet, wsapi
+from kpiggybank.web import outlet, ranges
 from tests.feed_machine import FeedMachine
 from tests.feed_stores import LazyMemoryStore, LazySQLiteStore, LazyStore
 
@@ -61,9 +61,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         (ring, "RING_CHANGES", 9),
         (bounds, "CHANGES_BYTES", 600),
         (bounds, "PASSED_OVER", 2),
-        (wsapi, "BYTES_AT_ONCE", 1200),
-        (wsapi, "EVENTS_AT_ONCE", 3),
-        (wsapi, "PAGE_BYTES", 1200),
+        (ranges, "BYTES_AT_ONCE", 1200),
+        (ranges, "EVENTS_AT_ONCE", 3),
+        (ranges, "PAGE_BYTES", 1200),
     ):
         monkeypatch.setattr(module, name, size)
 

@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface.verify import verifyObject
 
 from kpiggybank.interfaces import StoreUnavailable
-from kpiggybank.web import wsapi
+from kpiggybank.web import ranges
 from kpiggybank.web.outlet import Outlet
 from kpiggybank.web.site import BankSite
 from tests.socket_client import Server
@@ -263,7 +263,7 @@ async def test_cut_on_a_real_connection(
     logged_errors: list[LogEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that breaks off has no last chunk, and its connection does not end in order."""
-    monkeypatch.setattr(wsapi, "EVENTS_AT_ONCE", 2)
+    monkeypatch.setattr(ranges, "EVENTS_AT_ONCE", 2)
     store = StagedStore()
     server = Server(Door(store))
     await server.start()

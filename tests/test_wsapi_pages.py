@@ -13,9 +13,9 @@ from twisted.web.client import ResponseFailed
 from kpiggybank.events import EventPage, Page, Range
 from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.stores.memory import MemoryStore
-from kpiggybank.web import wsapi
+from kpiggybank.web import ranges
 from kpiggybank.web.query import MAX_LIMIT
-from kpiggybank.web.wsapi import BYTES_AT_ONCE, EVENTS_AT_ONCE
+from kpiggybank.web.ranges import BYTES_AT_ONCE, EVENTS_AT_ONCE
 from tests.web_client import ROOT, Answer, Door, StagedStore, event, result_of
 
 FORMATS = ["json", "rows", "ndjson"]
@@ -32,7 +32,7 @@ def door() -> Door:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the server read four events at once."""
-    monkeypatch.setattr(wsapi, "EVENTS_AT_ONCE", 4)
+    monkeypatch.setattr(ranges, "EVENTS_AT_ONCE", 4)
 
 
 def walk(door: Door, query: str) -> list[Answer]:

@@ -6,7 +6,7 @@ import pytest
 from twisted.logger import LogEvent
 
 from kpiggybank.interfaces import StoreDamaged, StoreFull, StoreUnavailable
-from kpiggybank.web import wsapi
+from kpiggybank.web import ranges
 from tests.web_client import JSON, NDJSON, ROOT, Door, StagedStore
 
 READING = ["", "/rows", "/count", "/last", "/stream"]
@@ -160,7 +160,7 @@ def test_head_equals_get(path: str) -> None:
 
 def test_head_of_a_long_range(monkeypatch: pytest.MonkeyPatch) -> None:
     """HEAD of a range of several pieces is answered without reading all of them."""
-    monkeypatch.setattr(wsapi, "EVENTS_AT_ONCE", 2)
+    monkeypatch.setattr(ranges, "EVENTS_AT_ONCE", 2)
     store = StagedStore()
     door = Door(store)
     door.save([{"timestamp": n} for n in range(10)])

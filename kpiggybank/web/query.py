@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from kpiggybank.events import Number, Page, Range, sortable
-from kpiggybank.where import Condition, Where
+from kpiggybank.where import EVERYTHING, Condition, Where
 
 #: The most events that one page (`limit`) may ask for.
 MAX_LIMIT = 10_000
@@ -47,10 +47,12 @@ class Query:
         Raises:
             BadQuery: it is given twice, or is not UTF-8.
         """
+        if name.encode() not in self.args:  # as most are
+            return None
         texts = self._texts(name)
         if len(texts) > 1:
             raise BadQuery(f"'{name}' is given more than once")
-        return texts[0] if texts else None
+        return texts[0]
 
     def _texts(self, name: str) -> Sequence[str]:
         try:
@@ -114,6 +116,8 @@ class Query:
     def where(self) -> Where:
         """The conditions that events must meet; raises BadQuery."""
         texts = self._texts("where")
+        if not texts:
+            return EVERYTHING
         if len(texts) > MAX_CONDITIONS:
             raise BadQuery(f"'where' is given more than {MAX_CONDITIONS} times")
         try:

@@ -10,7 +10,6 @@ import msgspec
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -20,7 +19,7 @@ from werkzeug.http import parse_accept_header
 
 from kpiggybank.about import About, about
 from kpiggybank.bank import NOW, Bank
-from kpiggybank.events import PAGE_BYTES, Deposit, Page
+from kpiggybank.events import Deposit, Event
 from kpiggybank.interfaces import InvalidCursor, StoreDamaged
 from kpiggybank.web.answers import (
     RETRY_AFTER_SECONDS,
@@ -31,11 +30,12 @@ from kpiggybank.web.answers import (
 from kpiggybank.web.bounds import LIMITS, Limits
 from kpiggybank.web.documents import add_documents
 from kpiggybank.web.figures import FiguresApi
-from kpiggybank.web.formats import FORMATS, Format
+from kpiggybank.web.formats import FORMATS
 from kpiggybank.web.health import examine
 from kpiggybank.web.intake import Intake
 from kpiggybank.web.outlet import Outlet, Stalled
 from kpiggybank.web.query import BadQuery, Query
+from kpiggybank.web.ranges import Ranges
 from kpiggybank.web.request import BankRequest
 from kpiggybank.web.routes import Routes
 from kpiggybank.web.streams import LINES, STREAM_FORMATS, StreamFormat, StreamWriter
@@ -43,11 +43,6 @@ from kpiggybank.words import one_line
 
 #: Where a stream begins, so that a client that loses it before any change knows where to go on.
 CURSOR_HEADER = b"KPIggyBank-Cursor"
-#: What a range reads at once; twice as much is the memory that a slow reader costs.
-EVENTS_AT_ONCE, BYTES_AT_ONCE = 1500, 2**20
-#: Where more ranges than this are read at a time, their pieces are smaller in proportion, so that
-#: they need no more memory all together; but not smaller than this part.
-RANGES, SMALLEST = 8, 32
 
 _KEY = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _ROOT = "/wsapi/interaction_data"
@@ -75,7 +70,7 @@ class WsApi:
     _about: About = attrs.field(factory=about)
     _figures: FiguresApi | None = None
     _intake: Intake = attrs.field(init=False)
-    _ranges: int = attrs.field(default=0, init=False)  # that are read now
+    _ranges: Ranges = attrs.field(init=False)
 
     _log = Logger()
     app = Klein()
@@ -86,6 +81,10 @@ class WsApi:
     @_intake.default
     def _its_intake(self) -> Intake:
         return Intake(self._clock, self._limits)
+
+    @_ranges.default
+    def _its_ranges(self) -> Ranges:
+        return Ranges(self._bank, self._clock, self._stall_seconds)
 
     @property
     def resource(self) -> Routes:
@@ -114,73 +113,22 @@ class WsApi:
         return self._bank.deposit(deposit, key).addCallback(stored)
 
     @app.route(_ROOT, methods=["GET"])
-    async def events(self, request: Request) -> bytes | None:
+    def events(self, request: Request) -> Deferred[bytes | None]:
         """A range of events, or the one whose `id` is given."""
         query = Query(request.args)
         id = query.text("id")
         if id is not None:
-            event = await self._bank.get(id)
-            return answer(request, b'{"results":%b}' % event.json)
+            return self._bank.get(id).addCallback(self._result, request)
         form = FORMATS[query.choice("format", *FORMATS)]
-        return await self._range(request, _ROOT, query, form)
+        return self._ranges.tell(request, _ROOT, query, form)
+
+    def _result(self, event: Event, request: Request) -> bytes:
+        return answer(request, b'{"results":%b}' % event.json)
 
     @app.route(_ROWS, methods=["GET"])
-    async def rows(self, request: Request) -> bytes | None:
+    def rows(self, request: Request) -> Deferred[bytes | None]:
         """A range of events as rows."""
-        return await self._range(request, _ROWS, Query(request.args), FORMATS["rows"])
-
-    async def _range(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
-        self._ranges += 1
-        try:
-            return await self._tell(request, path, query, form)
-        finally:
-            self._ranges -= 1
-
-    def _piece(self, page: Page, after: str | None) -> Page:
-        part = min(max(self._ranges // RANGES, 1), SMALLEST)
-        limit, size = max(EVENTS_AT_ONCE // part, 1), BYTES_AT_ONCE // part
-        return attrs.evolve(page, limit=limit, size=size, after=after)
-
-    async def _tell(self, request: Request, path: str, query: Query, form: Format) -> bytes | None:
-        span, limit = query.span, query.limit
-        if limit is None:
-            page = query.page(EVENTS_AT_ONCE)
-            piece = await form.read(self._bank, span, self._piece(page, page.after))
-        else:
-            page = attrs.evolve(query.page(limit), size=PAGE_BYTES)
-            piece = form.piece(await self._bank.page(span, page))
-        after = piece.after
-        if limit is not None or after is None:
-            if after is not None:
-                link = f'<{path}?{query.continued(after)}>; rel="next"'
-                request.setHeader(b"Link", link.encode())
-            return answer(request, form.whole(piece.text), content_type=form.content_type)
-        request.setHeader(b"Content-Type", form.content_type)
-        if request.method == b"HEAD":
-            return None
-        with self._outlet(request) as outlet:
-            before = form.head
-            while piece.after is not None:
-                # The store is busy with the next piece while this one is written.
-                following = form.read(self._bank, span, self._piece(page, piece.after))
-                try:
-                    if piece.text:
-                        await outlet.write(before)
-                        await outlet.write(piece.text)
-                        before = form.comma
-                    else:
-                        await deferLater(self._clock, 0)  # a store in memory answers at once
-                except BaseException:
-                    following.addErrback(lambda failure: None)
-                    following.cancel()
-                    raise
-                piece = await following
-            if piece.text:
-                last = before + piece.text + form.end
-            else:
-                last = form.end if before is form.comma else form.head
-            await outlet.write(last + form.tail)
-        return None
+        return self._ranges.tell(request, _ROWS, Query(request.args), FORMATS["rows"])
 
     def _outlet(self, request: Request) -> Outlet:
         return Outlet(request, self._clock, self._stall_seconds)
