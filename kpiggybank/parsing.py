@@ -142,26 +142,27 @@ def _unquote(body: bytes, begin: int, end: int, limits: EventLimits) -> Generato
             event may be.
     """
     if end - begin <= _QUOTED_BYTES:
-        return _unquote_piece(body[begin:end])
+        return _unquote_piece(body[begin:end])[0]
     text = BytesIO()
     first, alone, solid = b"", True, 0
     while begin < end:
         cut = min(begin + _QUOTED_BYTES, end)
         sign = body.find(b"%", cut - 2, cut)  # two digits may follow
         cut = cut if sign < 0 or cut == end else sign
-        piece = _unquote_piece(body[begin:cut])
+        piece, work = _unquote_piece(body[begin:cut])
         text.write(piece)
         first = first or piece.lstrip(SPACES)[:1]
         alone = alone and (first != b"[" or b"}" not in piece)
         if alone:  # it is said now, as to go on takes as long as to decide all else
             solid += len(piece.translate(None, SPACES + b"["))
             limit_size(solid, 0, limits)
-        yield (cut - begin) // _EASIER_FIELD
+        yield work
         begin = cut
     return text.getvalue()
 
 
-def _unquote_piece(quoted: bytes) -> bytes:
+def _unquote_piece(quoted: bytes) -> tuple[bytes, int]:
+    """What a piece says, and how much work that was."""
     # Quoted-printable is percent-encoding with another sign, and its decoder is written in C:
     # 2 us for a typical event where urllib takes 27.
     printable = quoted.translate(_PRINTABLE)
@@ -172,7 +173,7 @@ def _unquote_piece(quoted: bytes) -> bytes:
         and b"=\n" not in printable
         and b"=\r" not in printable
     ):
-        return plain
+        return plain, len(quoted) // _EASIER_FIELD
     # A hand-written form has a bare "%" in it, and everybody leaves such a sign as it is; or "=".
     if b"\0" in quoted or b"%00" in quoted:
         raise InvalidEvent("the data is not JSON: there is a NUL in it")
@@ -182,4 +183,4 @@ def _unquote_piece(quoted: bytes) -> bytes:
         printable = printable.replace(b"=" + after, b"=25" + after)
     if printable.endswith(b"="):
         printable += b"25"
-    return a2b_qp(printable).translate(_PLAIN)
+    return a2b_qp(printable).translate(_PLAIN), len(quoted)
