@@ -197,7 +197,7 @@ def _all_names(objects: Iterable[Mapping[str, Raw]]) -> tuple[str, ...] | None:
     """The names in some objects, in one order; None where there is none, or too many of them."""
     names: tuple[str, ...] = ()
     places: dict[str, int] = {}
-    for more in dict.fromkeys(map(tuple, objects)):
+    for more in map(tuple, objects):  # which are made one by one, until there are too many names
         if _in_order(more, places):  # so they are joined no more often than there are names
             continue
         joined = _joined(names, more)

@@ -74,7 +74,7 @@ def _items(text: Text, limits: EventLimits) -> Iterator[Text]:
         if len(text) <= 2 * limits.events:
             raws: Sequence[Any] = _decode_raws(text)
         else:
-            raws = msgspec.structs.astuple(_decoder_of_some(limits.events + 1).decode(text))
+            raws = msgspec.structs.astuple(decoder_of_some(limits.events + 1).decode(text))
     except RecursionError:
         index = too_deep(bytes(text[:PIECE_BYTES]), limits.depth)
         where = "the data" if index is None else f"event {index}"
@@ -90,7 +90,7 @@ def _items(text: Text, limits: EventLimits) -> Iterator[Text]:
 
 
 @lru_cache(maxsize=1)
-def _decoder_of_some(count: int) -> msgspec.json.Decoder[Any]:
+def decoder_of_some(count: int) -> msgspec.json.Decoder[Any]:
     """Decodes the first items of a list, so many; others are passed over, and cost no memory."""
     # As a list, eight megabytes of `[],[],` would be three million objects.
     fields = [(f"item_{index}", msgspec.Raw, None) for index in range(count)]

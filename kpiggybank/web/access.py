@@ -195,13 +195,13 @@ class Access:
             request.setHeader(b"Access-Control-Max-Age", b"%d" % PREFLIGHT_SECONDS)
             request.setResponseCode(204)
             return b""
-        if not named and _is_foreign(fields, origin):
+        if not named and _is_foreign(request, fields, origin):
             reason = "pages of this origin may not do this; CORS_ORIGINS names those that may"
             return refuse(request, 403, "forbidden", reason)
         return None
 
 
-def _is_foreign(fields: Any, origin: Collection[bytes]) -> bool:
+def _is_foreign(request: Any, fields: Any, origin: Collection[bytes]) -> bool:
     """Whether a browser sends this for the page of another origin."""
     # It says so itself, unless it is an old one, or speaks to us without TLS over a network.
     site = fields(b"Sec-Fetch-Site")
@@ -210,4 +210,8 @@ def _is_foreign(fields: Any, origin: Collection[bytes]) -> bool:
     if not origin:
         return False  # no browser, or none that could be told from other programs
     own = [each.lower() for each in fields(b"Host", ())]
-    return [each.partition(b"://")[2].lower() for each in origin] != own
+    pages = [each.lower() for each in origin]
+    if request.isSecure():
+        return pages != [b"https://" + each for each in own]
+    # There may be somebody before us who speaks TLS for us.
+    return [each.partition(b"://")[2] for each in pages] != own

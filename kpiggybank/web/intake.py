@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from kpiggybank.events import Deposit, EventLimits
-from kpiggybank.parsing import from_form, from_json, from_lines
+from kpiggybank.parsing import from_form, from_json, from_lines, prepare
 from kpiggybank.rules import Steps
 from kpiggybank.web.answers import UnsupportedMediaType
 from kpiggybank.web.bounds import LIMITS, Limits
@@ -51,6 +51,9 @@ class Intake:
     _clock: IReactorTime
     _limits: Limits = LIMITS
     _turns: DeferredLock = attrs.field(factory=DeferredLock, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        prepare(self._limits.events)
 
     def read(self, request: BankRequest) -> Deposit | Deferred[Deposit]:
         """The deposit in a request's body, which nobody else keeps.

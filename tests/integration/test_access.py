@@ -198,6 +198,10 @@ async def test_tls(certificate: Path) -> None:
         assert (await ask(place, PING)).status == 401
         assert (await ask(place, save(shown("w")))).status == 201
         assert (await ask(place, count("r"))).json == 1
+        # A page that came without TLS can be anybody's: it is of another origin.
+        for origin, status in ((b"http", 403), (b"https", 201)):
+            asked = save(shown("w"), b"Origin: %b://127.0.0.1" % origin)
+            assert (await ask(place, asked)).status == status
         wire = await connect(place)
         transport = wire.transport
         assert transport is not None
