@@ -15,8 +15,10 @@ from kpiggybank.interfaces import StoreDamaged
 
 _SELECT = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event WHERE "
 # `FAIL`: to be able to undo each statement by itself costs a seventh of the time.
-_INSERT = "INSERT OR FAIL INTO event (seq, id, timestamp, json, checksum) VALUES (?, ?, ?, ?, ?)"
-_ONE_MORE = ", (?, ?, ?, ?, ?)"
+# `CAST`: for text from bytes, which SQLite takes for its own, in a third of the time that Python
+# needs for a string of them.
+_INSERT = "INSERT OR FAIL INTO event (seq, id, timestamp, json, checksum) VALUES "
+_VALUES = "(?, ?, ?, CAST(? AS TEXT), ?)"
 _COLUMNS = 5
 
 #: Rows in one statement. The interpreter's lock is given up for each statement, and to get it back
@@ -60,7 +62,7 @@ def insert(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
     for start in range(0, len(events), _TOGETHER):
         values = _values(first + start, events[start : start + _TOGETHER])
         more = len(values) // _COLUMNS - 1
-        connection.execute(_INSERT + _ONE_MORE * more, values)
+        connection.execute(_INSERT + _VALUES + f", {_VALUES}" * more, values)
 
 
 def insert_whole(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
@@ -83,7 +85,7 @@ def _values(first: int, events: Seq[Event]) -> list[Any]:
         (event,) = events
         timestamp = sortable(event.timestamp)
         proof = checksum(first, event.id, timestamp, event.json)
-        return [first, event.id, timestamp, event.json.decode(), proof]
+        return [first, event.id, timestamp, event.json, proof]
     seqs = range(first, first + len(events))
     ids = [event.id for event in events]
     timestamps = [event.timestamp for event in events]
@@ -94,7 +96,7 @@ def _values(first: int, events: Seq[Event]) -> list[Any]:
     values[0::_COLUMNS] = seqs
     values[1::_COLUMNS] = ids
     values[2::_COLUMNS] = timestamps
-    values[3::_COLUMNS] = map(bytes.decode, texts)
+    values[3::_COLUMNS] = texts
     # Here as everywhere a row's `checksum`, but the calls would take longer than the sums.
     names = [
         f"{seq} {time!r} {id}".encode() for seq, time, id in zip(seqs, timestamps, ids, strict=True)
