@@ -236,6 +236,7 @@ async def test_reader_that_does_not_read(server: Server) -> None:
     await client.until(b"200 OK")
     client.pause()
     await drain(server, SHORT)
+    assert not server.site.connections  # so that nobody asks the store when it is closed
     client.resume()
     await client.until_lost()
     assert not client.received.endswith(b"0\r\n\r\n")

@@ -23,6 +23,8 @@ from kpiggybank.web.request import BankRequest
 
 #: How often a warning is given again.
 WARNING_SECONDS = 60.0
+#: How long it is waited for that what is cut is lost.
+CUT_SECONDS = 1.0
 
 
 class BankSite(Site):
@@ -123,6 +125,9 @@ class BankSite(Site):
         if not await self._emptied(patience):
             for connection in tuple(self.connections):
                 connection.transport.abortConnection()
+            # They are lost in a later turn. Until then their answers go on, and ask a store that
+            # whoever called this is about to close.
+            await self._emptied(CUT_SECONDS)
 
     async def _emptied(self, seconds: float) -> bool:
         """Wait for so long that no connection is left; tells whether none is."""
