@@ -92,6 +92,7 @@ class Follower:
         traceback: TracebackType | None,
     ) -> None:
         self._feed.leave(self._bell)
+        del self._bell  # it knows us, and we whom we told: all that would stay for a while
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
 

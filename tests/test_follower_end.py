@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -120,3 +122,18 @@ def test_leaving(stage: Stage) -> None:
         assert len(stage.feed) == 1
         raise KeyError
     assert len(stage.feed) == 0
+
+
+def test_nothing_stays_of_who_has_gone(stage: Stage) -> None:
+    """A follower that has ended is free at once, with all that it told."""
+    follower = result_of(Deferred.fromCoroutine(stage.bank.follow()))
+    gone = weakref.ref(follower)
+    gc.collect()
+    gc.disable()
+    try:
+        with follower:
+            stage.deposit(1)
+        del follower
+        assert gone() is None
+    finally:
+        gc.enable()
