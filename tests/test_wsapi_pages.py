@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
-from twisted.web.client import ResponseFailed
+from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from kpiggybank.events import EventPage, Page, Range
 from kpiggybank.interfaces import StoreUnavailable
 from kpiggybank.stores.memory import MemoryStore
 from kpiggybank.web import ranges
+from kpiggybank.web.outlet import Outlet
 from kpiggybank.web.query import MAX_LIMIT
-from kpiggybank.web.ranges import BYTES_AT_ONCE, EVENTS_AT_ONCE
+from kpiggybank.web.ranges import BYTES_AT_ONCE, EVENTS_AT_ONCE, PAGES
+from tests.client_stage import failure_of
 from tests.web_client import ROOT, Answer, Door, StagedStore, event, result_of
 
 FORMATS = ["json", "rows", "ndjson"]
@@ -237,3 +239,47 @@ def test_many_ranges_at_a_time(ranges: int, part: int) -> None:
     assert [result_of(answer).code for answer in answers] == [200] * ranges
     door.begin("GET", ROOT)
     assert store.pages[-1] == store.pages[0]
+
+
+def test_pages_that_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While clients leave much of their pages unread, others have short ones, with a link."""
+    read: Deferred[None] = Deferred()
+
+    class UnreadOutlet(Outlet):
+        async def write(self, piece: bytes) -> None:
+            await read
+            await super().write(piece)
+
+    monkeypatch.setattr(ranges, "Outlet", UnreadOutlet)
+    for name, size in (("UNREAD_BYTES", 1000), ("SLICE_BYTES", 400), ("SMALL_PAGE_BYTES", 200)):
+        monkeypatch.setattr(ranges, name, size)
+    door = Door()
+    given = [{"timestamp": number} for number in range(100)]
+    door.save(given)
+    unread = door.begin("GET", f"{ROOT}?limit=100")
+    short = door.get("?limit=100")
+    assert 200 < len(short.body) < 250
+    link = short.headers["link"]
+    assert link.endswith('>; rel="next"')
+    rest = door.get(link[len(f"<{ROOT}") : link.index(">")])
+    assert [*short.value, *rest.value] == given[: len(short.value) + len(rest.value)]
+    assert len(rest.value) == pytest.approx(len(short.value), abs=1)
+    read.callback(None)
+    door.flush()
+    assert door.finish(unread).value == given
+    assert door.get("?limit=100").value == given
+
+
+def test_pages_take_turns() -> None:
+    """So many pages are read at a time; that a client goes is no reason to read less of others."""
+    store = SlowStore()
+    door = Door(store)
+    asked = [door.begin("GET", f"{ROOT}?limit=1") for _ in range(2 * PAGES + 1)]
+    assert len(store.waiting) == PAGES
+    for gone in (asked[0], asked[-1]):
+        gone.cancel()
+        failure_of(gone, ResponseNeverReceived)
+    for waiting in store.waiting:  # which grows meanwhile
+        waiting.callback(EventPage([], None))
+        door.flush()
+    assert [result_of(answer).code for answer in asked[1:-1]] == [200] * (2 * PAGES - 1)

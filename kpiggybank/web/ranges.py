@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.web.server import Request
 
 from kpiggybank.bank import Bank
-from kpiggybank.events import PAGE_BYTES, EventPage, EventText, Page, Range
+from kpiggybank.events import PAGE_BYTES, EventText, Page, Range
 from kpiggybank.web.answers import answer
 from kpiggybank.web.formats import Format
-from kpiggybank.web.outlet import Outlet
+from kpiggybank.web.outlet import SLICE_BYTES, Outlet
 from kpiggybank.web.query import Query
 
 #: What a range reads at once; twice as much is the memory that a slow reader costs.
@@ -22,6 +22,12 @@ EVENTS_AT_ONCE, BYTES_AT_ONCE = 1500, 2**20
 #: Where more ranges than this are read at a time, their pieces are smaller in proportion, so that
 #: they need no more memory all together; but not smaller than this part.
 RANGES, SMALLEST = 8, 32
+
+#: Pages that are read at a time; others wait, so that each is of the right size.
+PAGES = 16
+#: What clients may leave unread of pages, in bytes, and what further ones have until they have
+#: read that. A page must be read as a whole before its head can be written.
+UNREAD_BYTES, SMALL_PAGE_BYTES = 64 * 2**20, 64 * 2**10
 
 T = TypeVar("T")
 
@@ -40,6 +46,8 @@ class Ranges:
     _clock: IReactorTime
     _stall_seconds: float
     _told_now: int = attrs.field(default=0, init=False)
+    _unread: int = attrs.field(default=0, init=False)
+    _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(PAGES), init=False)
 
     def tell(
         self, request: Request, path: str, query: Query, form: Format
@@ -54,25 +62,46 @@ class Ranges:
         """
         span, limit = query.span, query.limit
         page = query.page(EVENTS_AT_ONCE if limit is None else limit)
+        if limit is not None:
+            return Deferred.fromCoroutine(self._page(request, path, query, form, page))
         self._told_now += 1
-        if limit is None:
-            return self._whole(request, form, span, page).addBoth(self._end)
-        page = attrs.evolve(page, size=PAGE_BYTES)
-        read = Deferred.fromCoroutine(self._bank.page(span, page))
-        return read.addCallback(self._page, request, path, query, form).addBoth(self._end)
+        return self._whole(request, form, span, page).addBoth(self._end)
 
     def _end(self, result: T) -> T:
         self._told_now -= 1
         return result
 
-    def _page(
-        self, page: EventPage, request: Request, path: str, query: Query, form: Format
+    async def _page(
+        self, request: Request, path: str, query: Query, form: Format, page: Page
+    ) -> bytes | None:
+        body = await self._body(request, path, query, form, page)
+        if len(body) <= SLICE_BYTES or request.method == b"HEAD":
+            return body
+        self._unread += len(body)
+        try:
+            with self._outlet(request) as outlet:
+                await outlet.write(body)
+        finally:
+            self._unread -= len(body)
+        return None
+
+    async def _body(
+        self, request: Request, path: str, query: Query, form: Format, page: Page
     ) -> bytes:
-        piece = form.piece(page)
+        await self._turns.acquire()
+        try:
+            size = PAGE_BYTES if self._unread < UNREAD_BYTES else SMALL_PAGE_BYTES
+            found = await self._bank.page(query.span, attrs.evolve(page, size=size))
+        finally:
+            self._turns.release()
+        piece = form.piece(found)
         if piece.after is not None:
             link = f'<{path}?{query.continued(piece.after)}>; rel="next"'
             request.setHeader(b"Link", link.encode())
         return answer(request, form.whole(piece.text), content_type=form.content_type)
+
+    def _outlet(self, request: Request) -> Outlet:
+        return Outlet(request, self._clock, self._stall_seconds)
 
     def _whole(
         self, request: Request, form: Format, span: Range, page: Page
@@ -95,7 +124,7 @@ class Ranges:
         request.setHeader(b"Content-Type", form.content_type)
         if request.method == b"HEAD":
             return
-        with Outlet(request, self._clock, self._stall_seconds) as outlet:
+        with self._outlet(request) as outlet:
             before = form.head
             while piece.after is not None:
                 # The store is busy with the next piece while this one is written.
