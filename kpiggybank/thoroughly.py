@@ -31,6 +31,8 @@ _encode = msgspec.json.Encoder().encode
 
 #: The bytes of a step, and of those that an event counts as beside its own.
 _STEP_BYTES, _EVENT_BYTES = 2**15, 100
+#: Of a piece without events, which is 64 KiB at the most.
+_NOTHING_BYTES = 2**13
 
 
 def thoroughly(text: bytes, limits: EventLimits = LIMITS) -> Steps:
@@ -42,17 +44,22 @@ def thoroughly(text: bytes, limits: EventLimits = LIMITS) -> Steps:
     return Deposit([timestamp], [json], single=True)
 
 
-def listed(texts: Iterable[Text], limits: EventLimits) -> Steps:
-    """The events in some texts, one in each."""
-    timestamps, kept = [], []
+def listed(texts: Iterable[Text | None], limits: EventLimits) -> Steps:
+    """The events in some texts, one in each; None stands for a piece of text without any."""
+    timestamps: list[Number] = []
+    kept: list[bytes] = []
     work = 0
-    for index, text in enumerate(texts):
-        if index == limits.events:
-            raise too_many(limits)
-        timestamp, json = _event(text, index, limits, f"event {index}")
-        timestamps.append(timestamp)
-        kept.append(json)
-        work += len(text) + _EVENT_BYTES
+    for text in texts:
+        if text is None:
+            work += _NOTHING_BYTES
+        else:
+            index = len(kept)
+            if index == limits.events:
+                raise too_many(limits)
+            timestamp, json = _event(text, index, limits, f"event {index}")
+            timestamps.append(timestamp)
+            kept.append(json)
+            work += len(text) + _EVENT_BYTES
         if work >= _STEP_BYTES:
             yield work
             work = 0

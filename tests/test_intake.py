@@ -107,6 +107,7 @@ def holding(item: bytes, size: int) -> bytes:
         (listed(holding(b'{"b":1}', 100_000), 900_000), JSON),
         (b'{"data":"' + b"\\u0020" * 2**20 + b'{\\"timestamp\\":1}"}', JSON),
         (b"\n".join([holding(b"1", 1000)] * 900), "application/x-ndjson"),
+        (b" \n" * 2**21 + EVENT, "application/x-ndjson"),
         (b"data=[" + EVENT + b"%" * 900_000, FORM),
         (b"data=" + b"+" * 2**22 + EVENT, FORM),
     ],
