@@ -12,7 +12,6 @@ from kpiggybank.decoding import decode
 from kpiggybank.events import Deposit, EventLimits, InvalidEvent, Number, sortable
 from kpiggybank.rules import (
     LIMITS,
-    PIECE_BYTES,
     SPACES,
     Steps,
     any_reserved,
@@ -31,6 +30,8 @@ _encode = msgspec.json.Encoder().encode
 
 #: The bytes of a step, and of those that an event counts as beside its own.
 _STEP_BYTES, _EVENT_BYTES = 2**15, 100
+#: In which an event that is much too deep is looked for, so that its place can be told.
+_LOOKED_BYTES = 2**18
 #: Of a piece without events, which is 64 KiB at the most.
 _NOTHING_BYTES = 2**13
 
@@ -83,7 +84,7 @@ def _items(text: Text, limits: EventLimits) -> Iterator[Text]:
         else:
             raws = msgspec.structs.astuple(decoder_of_some(limits.events + 1).decode(text))
     except RecursionError:
-        index = too_deep(bytes(text[:PIECE_BYTES]), limits.depth)
+        index = too_deep(bytes(text[:_LOOKED_BYTES]), limits.depth)
         where = "the data" if index is None else f"event {index}"
         raise InvalidEvent(f"{where} is nested deeper than {limits.depth} levels") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

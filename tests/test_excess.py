@@ -199,7 +199,7 @@ def test_long_forms_at_the_limit(begin: bytes, spaces: bytes) -> None:
 def test_memory_of_what_is_refused(read: Callable[[bytes], Deposit], body: bytes) -> None:
     """Whatever fills a body, to refuse it takes little memory beside the body."""
     with pytest.raises(InvalidEvent):  # what is made only once is made now
-        from_json(repeated(EVENT, 2 * PIECE_BYTES))
+        from_json(repeated(EVENT, BODY_BYTES // 8))
     tracemalloc.start()
     try:
         with pytest.raises(InvalidEvent):
