@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Generator
 from contextlib import suppress
+from itertools import accumulate
 
 import msgspec
 
@@ -30,7 +31,8 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 #: What counts for finding one's place in a list.
 _MARK = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},]', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ALIKE = bytes.maketrans(b"{}", b"[]")
+#: A level up is 1, and a level down -1, as signed bytes.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
 def compact(text: bytes) -> bytes:
@@ -51,11 +53,8 @@ def any_reserved(names: Collection[str]) -> bool:
 
 def deeper(text: bytes, levels: int) -> bool:
     """Whether JSON is nested deeper than so many levels."""
-    brackets = _STRING.sub(b"", text).translate(_ALIKE, _NO_BRACKETS)
-    while brackets and levels:
-        brackets = brackets.replace(b"[]", b"")  # the innermost level of each branch
-        levels -= 1
-    return bool(brackets)
+    steps = memoryview(_STRING.sub(b"", text).translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0) > levels
 
 
 def too_deep(text: bytes, levels: int) -> int | None:

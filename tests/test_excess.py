@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from collections.abc import Callable
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import pytest
 
 from kpiggybank import parsing
 from kpiggybank.events import Deposit, EventLimits, ExcessiveEvent, InvalidEvent
-from kpiggybank.rules import LIMITS, PIECE_BYTES
+from kpiggybank.rules import LIMITS, PIECE_BYTES, deeper
 from tests.reading import from_form, from_json, from_lines, quickly, thoroughly
 
 #: The greatest body, and what may be needed beside it and what it is split into.
@@ -207,3 +208,16 @@ def test_memory_of_what_is_refused(read: Callable[[bytes], Deposit], body: bytes
         assert tracemalloc.get_traced_memory()[1] < SPARE_BYTES
     finally:
         tracemalloc.stop()
+
+
+def test_depth_costs_little() -> None:
+    """To tell how deep an event is takes no longer where it is deep in many places."""
+    seconds = []
+    for item in (b"[]", b"[" * 60 + b"]" * 60):
+        event = b'{"timestamp":1,"x":%b}' % repeated(item, 200_000)
+        started = time.process_time()
+        for _ in range(5):
+            assert not deeper(event, 64)
+        seconds.append(time.process_time() - started)
+    flat, deep = seconds
+    assert deep < 10 * flat  # level by level it took 40 times as long
