@@ -13,7 +13,7 @@ from kpiggybank.events import Deposit, EventLimits, ExcessiveEvent
 
 #: Of a longer text, about so many bytes are worked on at once: what is made of them fits into the
 #: processor's own memory, and is there yet when the next piece is worked on. Pieces of 256 KiB took
-#: a quarter longer beside the thread that writes.
+#: a sixth longer beside the thread that writes.
 PIECE_BYTES = 2**16
 #: What may stand between the parts of JSON.
 SPACES = b" \n\r\t"

@@ -57,13 +57,13 @@ class Ranges:
         Args:
             request: is written to where the answer is long; then it fires with None.
             path: of the route, for the link to the next page.
-            query: may be wrong: then it raises BadQuery.
+            query: may be wrong: then it raises BadQuery, or fails with it.
             form: how events are written.
         """
-        span, limit = query.span, query.limit
-        page = query.page(EVENTS_AT_ONCE if limit is None else limit)
+        limit = query.limit
         if limit is not None:
-            return Deferred.fromCoroutine(self._page(request, path, query, form, page))
+            return Deferred.fromCoroutine(self._page(request, path, query, form, limit))
+        span, page = query.span, query.page(EVENTS_AT_ONCE)
         self._told_now += 1
         return self._whole(request, form, span, page).addBoth(self._end)
 
@@ -72,9 +72,9 @@ class Ranges:
         return result
 
     async def _page(
-        self, request: Request, path: str, query: Query, form: Format, page: Page
+        self, request: Request, path: str, query: Query, form: Format, limit: int
     ) -> bytes | None:
-        body = await self._body(request, path, query, form, page)
+        body = await self._body(request, path, query, form, limit)
         if len(body) <= SLICE_BYTES or request.method == b"HEAD":
             return body
         self._unread += len(body)
@@ -86,12 +86,13 @@ class Ranges:
         return None
 
     async def _body(
-        self, request: Request, path: str, query: Query, form: Format, page: Page
+        self, request: Request, path: str, query: Query, form: Format, limit: int
     ) -> bytes:
+        span, page = query.span, query.page(limit)
         await self._turns.acquire()
         try:
             size = PAGE_BYTES if self._unread < UNREAD_BYTES else SMALL_PAGE_BYTES
-            found = await self._bank.page(query.span, attrs.evolve(page, size=size))
+            found = await self._bank.page(span, attrs.evolve(page, size=size))
         finally:
             self._turns.release()
         piece = form.piece(found)

@@ -15,8 +15,8 @@ from kpiggybank.interfaces import StoreDamaged
 
 _SELECT = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event WHERE "
 # `FAIL`: to be able to undo each statement by itself costs a seventh of the time.
-# `CAST`: for text from bytes, which SQLite takes for its own, in a third of the time that Python
-# needs for a string of them.
+# `CAST`: SQLite takes bytes for text as they are; for Python to make a string of them first costs a
+# twentieth of the time.
 _INSERT = "INSERT OR FAIL INTO event (seq, id, timestamp, json, checksum) VALUES "
 _VALUES = "(?, ?, ?, CAST(? AS TEXT), ?)"
 _COLUMNS = 5
