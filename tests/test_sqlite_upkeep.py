@@ -16,7 +16,9 @@ from twisted.internet.task import deferLater
 
 from kpiggybank.events import PAGE_BYTES, Event, Page, Range
 from kpiggybank.interfaces import StoreBroken, StoreFull
+from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import file as file_module
+from kpiggybank.stores.sqlite import ranges
 from kpiggybank.stores.sqlite import store as store_module
 from kpiggybank.stores.sqlite.checking import FileCheck
 from kpiggybank.stores.sqlite.insertion import Append
@@ -132,6 +134,33 @@ async def test_copied_range_of_large_events(path: Path) -> None:
     assert b"\n".join(p.text for p in pieces if p.text) == b"\n".join(e.json for e in given)
     assert max(len(piece.text) for piece in pieces) < 2 * PAGE_BYTES + 100
     await store.close()
+
+
+@ensureDeferred
+async def test_copied_range_is_of_one_moment(path: Path) -> None:
+    """What is written while a piece is copied does not change where the next one begins."""
+    store = await opened(path)
+    given = events([1, 2, 3, 4])
+    await store.append(given)
+    reading, writing = apsw.Connection(str(path)), apsw.Connection(str(path))
+
+    between: list[str] = []
+
+    def write_between(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
+        if "OFFSET" in statement and not between:
+            between.append(statement)
+            writing.execute("INSERT INTO event VALUES (5, 'late', 1.5, '{\"timestamp\":1.5}', 0)")
+        return True
+
+    reading.exec_trace = write_between
+    sequence = Sequence("0123abcd")
+    first = ranges.copy(reading, sequence, Range(), Page(2), b",")
+    assert between
+    rest = ranges.copy(reading, sequence, Range(), Page(9, first.after), b",")
+    for connection in (reading, writing):
+        connection.close()
+    await store.close()
+    assert b"%b,%b" % (first.text, rest.text) == b",".join(e.json for e in given)
 
 
 @ensureDeferred

@@ -28,14 +28,18 @@ _BEYOND = "timestamp > ? AND timestamp <= ? ORDER BY timestamp, seq"
 _WITHIN_DESCENDING = "timestamp = ? AND seq < ? ORDER BY seq DESC"
 _BEYOND_DESCENDING = "timestamp < ? AND timestamp >= ? ORDER BY timestamp DESC, seq DESC"
 
-# The text is joined by SQLite, in C and without the interpreter's lock; where the next piece begins
-# is answered by the same statement, so that both see the same events. What is the same again and
-# again is written out: to bind a limit makes SQLite plan anew, which takes longer than to answer.
+# The text is joined by SQLite, in C and without the interpreter's lock. Where the next piece begins
+# is another statement: as a part of the same one, SQLite would copy the text once more. What is the
+# same again and again is written out: to bind a limit makes SQLite plan anew, which takes longer
+# than to answer.
 _COPY = """
-    SELECT (SELECT CAST(group_concat(json, '{comma}') AS BLOB)
-            FROM (SELECT json FROM event WHERE {condition} LIMIT {limit})),
-           (SELECT seq FROM event WHERE {condition} LIMIT 1 OFFSET {limit} - 1)
+    SELECT CAST(group_concat(json, '{comma}') AS BLOB)
+    FROM (SELECT json FROM event WHERE {condition} LIMIT {limit})
 """
+_LAST = "SELECT seq FROM event WHERE {condition} LIMIT 1 OFFSET {limit} - 1"
+
+#: The bytes of the smallest event.
+_SMALLEST = len(b'{"timestamp":0}')
 
 
 def bounds(span: Range) -> tuple[Number, Number]:
@@ -83,9 +87,15 @@ def _copy(
     texts: list[bytes] = []
     for condition, bindings in questions:
         asked = _COPY.format(comma=comma.decode(), condition=condition, limit=limit)
-        text, last = connection.execute(asked, bindings * 2).get
-        if text is not None:
+        # As long as this has not ended, the next statement sees the same events.
+        with closing(connection.execute(asked, bindings)) as found:
+            (text,) = next(found)
+            if text is None:
+                continue
             texts.append(text)
+            if len(text) < limit * _SMALLEST:  # there are fewer
+                continue
+            last = connection.execute(_LAST.format(condition=condition, limit=limit), bindings).get
         if last is not None:
             return EventText(comma.join(texts), sequence.cursor(last))
     return EventText(comma.join(texts), None)
