@@ -72,6 +72,7 @@ setup(
         "attrs>=25.1,<28",
         "msgspec>=0.20,<1",
         "apsw>=3.51,<4",
+        "zlib-ng>=1,<2",
         "prometheus-client>=0.22,<1",
     ],
     extras_require={

@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterable
 from collections.abc import Sequence as Seq
 from contextlib import closing
 from typing import Any, cast
-from zlib import crc32
 
 import apsw
+from zlib_ng.zlib_ng import crc32
 
 from kpiggybank.events import Event, Number, exact_timestamp, sortable
 from kpiggybank.interfaces import StoreDamaged
@@ -32,7 +32,10 @@ Question = tuple[str, tuple[Any, ...]]
 
 
 def checksum(seq: int, id: str, timestamp: Number, json: bytes) -> int:
-    """The CRC-32 of a row: of `seq timestamp id`, as Python writes them, then of the JSON."""
+    """The CRC-32 of a row: of `seq timestamp id`, as Python writes them, then of the JSON.
+
+    It is that of zlib, by zlib-ng, which takes a quarter of the time.
+    """
     return crc32(json, crc32(f"{seq} {timestamp!r} {id}".encode()))
 
 
