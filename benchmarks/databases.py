@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from kpiggybank.events import Event
+from kpiggybank.events import Columns, Event
 from kpiggybank.mint import Mint
 from kpiggybank.sample import SignIns
 from kpiggybank.stores.sqlite.insertion import Append
@@ -94,5 +94,5 @@ def _fill(path: Path, count: int) -> None:
     made = (Event(mint(), timestamp, json) for timestamp, json in events(0))
     file = open_file(str(path))
     for _ in range(count // _FILLED_AT_ONCE):
-        file.write([Append(list(itertools.islice(made, _FILLED_AT_ONCE)), ())])
+        file.write([Append(Columns.of(list(itertools.islice(made, _FILLED_AT_ONCE))), ())])
     file.close()

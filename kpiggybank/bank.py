@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from kpiggybank.events import Deposit, Event, EventPage, EventText, Page, Range
+from kpiggybank.events import Columns, Deposit, Event, EventPage, EventText, Page, Range
 from kpiggybank.feed import Feed
 from kpiggybank.follower import Follower, Wish
 from kpiggybank.interfaces import (
@@ -112,8 +112,8 @@ class Bank:
         else:
             # The ids of a shorter or a longer list under this key, or of a single event.
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
-        events = list(map(Event, ids, deposit.timestamps, deposit.texts))
-        number = self.appends.begin(deposit.size)
+        events = Columns(ids, deposit.timestamps, deposit.texts, deposit.size)
+        number = self.appends.begin(events.size)
         written = self._store.append(events, absent).addBoth(self._answered, number, ids)
         # Followers must hear of it even when the sender has gone meanwhile.
         return shield(written)

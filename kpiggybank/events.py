@@ -6,7 +6,8 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 import attrs
 import msgspec
@@ -60,6 +61,60 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     id: str
     timestamp: Number
     json: bytes
+
+
+@attrs.define(eq=False)
+class Columns(Sequence[Event]):
+    """Events, column by column: an object for each would take a twentieth of the time of an append.
+
+    Attributes:
+        ids: of all.
+        timestamps: of all, in the same order.
+        texts: their JSON.
+        size: the bytes of these texts.
+    """
+
+    ids: Sequence[str]
+    timestamps: Sequence[Number]
+    texts: Sequence[bytes]
+    size: int
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> Columns:
+        """The same events, column by column."""
+        if isinstance(events, Columns):
+            return events
+        texts = [event.json for event in events]
+        ids, timestamps = [event.id for event in events], [event.timestamp for event in events]
+        return cls(ids, timestamps, texts, sum(map(len, texts)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """The events of one part after those of the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            [id for part in parts for id in part.ids],
+            [timestamp for part in parts for timestamp in part.timestamps],
+            [text for part in parts for text in part.texts],
+            sum([part.size for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Event]:
+        return map(Event, self.ids, self.timestamps, self.texts)
+
+    @overload
+    def __getitem__(self, place: int) -> Event: ...
+    @overload
+    def __getitem__(self, place: slice) -> Columns: ...
+    def __getitem__(self, place: int | slice) -> Event | Columns:
+        if isinstance(place, int):
+            return Event(self.ids[place], self.timestamps[place], self.texts[place])
+        texts = self.texts[place]
+        return Columns(self.ids[place], self.timestamps[place], texts, sum(map(len, texts)))
 
 
 class Change(msgspec.Struct, frozen=True):

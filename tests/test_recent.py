@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kpiggybank.events import Event
+from kpiggybank.events import Columns, Event
 from kpiggybank.interfaces import CHANGES_BYTES
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import recent as module
@@ -13,9 +13,10 @@ from kpiggybank.stores.sqlite.recent import Recent
 SEQUENCE = Sequence()
 
 
-def some(first: int, count: int, size: int = 10) -> list[Event]:
+def some(first: int, count: int, size: int = 10) -> Columns:
     """Events, each with its number for a timestamp."""
-    return [Event(f"e{number}", number, b"x" * size) for number in range(first, first + count)]
+    numbers = range(first, first + count)
+    return Columns.of([Event(f"e{number}", number, b"x" * size) for number in numbers])
 
 
 def times(recent: Recent, number: int, limit: int = 10_000) -> list[float] | None:
@@ -34,7 +35,7 @@ def test_answers_from_every_place() -> None:
     assert times(recent, 100) == []
     recent.extend(some(101, 3))
     recent.extend(some(104, 1))
-    recent.extend([])
+    recent.extend(some(105, 0))
     assert recent.head == SEQUENCE.cursor(104)
     for number in range(100, 105):
         assert times(recent, number) == list(range(number + 1, 105))

@@ -13,7 +13,7 @@ from random import Random
 import apsw
 import pytest
 
-from kpiggybank.events import Event
+from kpiggybank.events import Columns, Event
 from kpiggybank.interfaces import StoreDamaged
 from kpiggybank.stores.sqlite.checking import FileCheck
 from kpiggybank.stores.sqlite.insertion import Append
@@ -34,7 +34,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for place in range(2000)
     ]
     file = open_file(str(path))
-    file.write([Append(given[place : place + 250], ()) for place in range(0, 2000, 250)])
+    parts = [given[place : place + 250] for place in range(0, 2000, 250)]
+    file.write([Append(Columns.of(part), ()) for part in parts])
     file.close()
     return path
 
@@ -157,7 +158,7 @@ def test_beside_a_writer(path: Path) -> None:
 
     def writing() -> Iterator[None]:
         for place in range(5):
-            file.write([Append([Event(f"new{place}", 1, b'{"timestamp":1}')], ())])
+            file.write([Append(Columns.of([Event(f"new{place}", 1, b'{"timestamp":1}')]), ())])
             yield
 
     for _ in writing():

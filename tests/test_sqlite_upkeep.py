@@ -14,7 +14,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from kpiggybank.events import PAGE_BYTES, Event, Page, Range
+from kpiggybank.events import PAGE_BYTES, Columns, Event, Page, Range
 from kpiggybank.interfaces import StoreBroken, StoreFull
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import file as file_module
@@ -199,7 +199,7 @@ def test_failed_sync_in_a_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch
     """After a sync of our own that fails, too, nothing is acknowledged any more."""
     monkeypatch.setattr(file_module, "_FEW_FRAMES", 0)  # so that it is synced, however little
     file = open_file(str(path))
-    append = Append([Event("a", 1, b'{"timestamp":1}')], ())
+    append = Append(Columns.of([Event("a", 1, b'{"timestamp":1}')]), ())
     file.write([append])
     file.checkpoint()
 
@@ -211,7 +211,7 @@ def test_failed_sync_in_a_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(StoreBroken, match="did not sync"):
             file.checkpoint()
     with pytest.raises(StoreBroken, match="did not sync"):
-        file.write([Append([Event("b", 1, b'{"timestamp":1}')], ())])
+        file.write([Append(Columns.of([Event("b", 1, b'{"timestamp":1}')]), ())])
     file.abandon()
 
 
@@ -241,7 +241,8 @@ def test_log_begins_anew_though_reads_overlap(path: Path, monkeypatch: pytest.Mo
     longest = 0
     try:
         for number in range(600):
-            file.write([Append([Event(f"e{number}", number, b'{"timestamp":%d}' % number)], ())])
+            given = Columns.of([Event(f"e{number}", number, b'{"timestamp":%d}' % number)])
+            file.write([Append(given, ())])
             longest = max(longest, file.log_frames)
             if number % 20 == 0:
                 file.checkpoint()

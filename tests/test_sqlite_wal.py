@@ -15,7 +15,7 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
-from kpiggybank.events import Event
+from kpiggybank.events import Columns, Event
 from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
 from kpiggybank.stores.sqlite import connections, opening, rows
 from kpiggybank.stores.sqlite.backup import back_up
@@ -31,7 +31,7 @@ COMMITS = 12
 
 def numbered(number: int) -> Append:
     """The append of an event."""
-    return Append([Event(f"e{number:03}", number, b'{"timestamp":%d}' % number)], ())
+    return Append(Columns.of([Event(f"e{number:03}", number, b'{"timestamp":%d}' % number)]), ())
 
 
 def ids(path: Path) -> list[str]:
@@ -245,7 +245,7 @@ def test_undone_transactions_are_no_damage(path: Path) -> None:
     file = open_file(str(path))
     file._writer.pragma("cache_size", 10)
     text = b'{"timestamp":1,"text":"%s"}' % (b"x" * 2000)
-    many = [Event(f"x{number}", 1, text) for number in range(99)]
+    many = Columns.of([Event(f"x{number}", 1, text) for number in range(99)])
     for number in range(3):
         file.write([numbered(number)])
         file._writer.execute("BEGIN")

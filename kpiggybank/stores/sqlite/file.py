@@ -12,7 +12,7 @@ import attrs
 import msgspec
 from twisted.python.failure import Failure
 
-from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
+from kpiggybank.events import Change, Columns, Event, EventPage, EventText, Page, Range
 from kpiggybank.interfaces import (
     EventNotFound,
     StoreBroken,
@@ -51,11 +51,11 @@ class Written(msgspec.Struct, frozen=True):
 
     Attributes:
         outcomes: the failure of each append, if any.
-        events: all that is new, in order.
+        events: all that is new, in order, in some parts.
     """
 
     outcomes: Seq[Failure | None]
-    events: Seq[Event]
+    events: Seq[Columns]
 
 
 @attrs.define(eq=False)

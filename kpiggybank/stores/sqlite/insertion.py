@@ -9,7 +9,7 @@ import attrs
 import msgspec
 from twisted.python.failure import Failure
 
-from kpiggybank.events import Event, same_value
+from kpiggybank.events import Columns, Event, same_value
 from kpiggybank.interfaces import IdConflict, StoreDamaged
 from kpiggybank.stores.sqlite import rows
 
@@ -17,7 +17,7 @@ from kpiggybank.stores.sqlite import rows
 class Append(msgspec.Struct, frozen=True):
     """The arguments of one `IEventStore.append`."""
 
-    events: Seq[Event]
+    events: Columns
     absent: Seq[str]
 
 
@@ -30,12 +30,12 @@ class Insertion:
         newest: the greatest sequence in the file; it is then that of the last event inserted.
 
     Attributes:
-        events: what has been inserted, in order.
+        events: what has been inserted, in order, in some parts.
     """
 
     _connection: apsw.Connection
     newest: int
-    events: list[Event] = attrs.field(factory=list, init=False)
+    events: list[Columns] = attrs.field(factory=list, init=False)
 
     def insert(self, group: Seq[Append]) -> Seq[Failure | None]:
         """Insert all as one list, or each append by itself where there is more to say of one.
@@ -44,7 +44,7 @@ class Insertion:
             the failure of each append, if any.
         """
         if not any(append.absent for append in group):
-            together = [event for append in group for event in append.events]
+            together = Columns.joined([append.events for append in group])
             try:
                 rows.insert(self._connection, self.newest + 1, together)
             except apsw.ConstraintError:
@@ -54,9 +54,9 @@ class Insertion:
                 return [None] * len(group)
         return [self._insert(append) for append in group]
 
-    def _inserted(self, events: Seq[Event]) -> None:
+    def _inserted(self, events: Columns) -> None:
         self.newest += len(events)
-        self.events += events
+        self.events.append(events)
 
     def _insert(self, append: Append) -> Failure | None:
         if append.absent and self._there(append.absent):
@@ -69,9 +69,9 @@ class Insertion:
         self._inserted(append.events)
         return None
 
-    def _repeat(self, events: Seq[Event]) -> Failure | None:
+    def _repeat(self, events: Columns) -> Failure | None:
         try:
-            there = self._there([event.id for event in events])
+            there = self._there(events.ids)
         except StoreDamaged as error:
             return Failure(error)
         known = [event for event in events if event.id in there]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
+from itertools import chain, islice
 
 import attrs
 
-from kpiggybank.events import Change, Event
+from kpiggybank.events import Change, Columns, Event
 from kpiggybank.interfaces import InvalidCursor
 from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.ring import RING_BYTES, RING_CHANGES
@@ -18,8 +20,8 @@ from kpiggybank.stores.sequence import Sequence
 class Recent:
     """The newest events of a store that numbers them.
 
-    It does what a `Ring` does, but events come as they are, in lists: their cursors are numbers, so
-    that changes are made only for those who ask for them.
+    It does what a `Ring` does, but events come in lists: their cursors are numbers, so that changes
+    are made only for those who ask for them.
 
     Args:
         sequence: turns numbers into cursors.
@@ -28,9 +30,10 @@ class Recent:
 
     _sequence: Sequence
     _newest: int
-    _events: list[Event] = attrs.field(factory=list, init=False)
-    #: Of each list that came, how many events it had, and their size.
-    _lists: deque[tuple[int, int]] = attrs.field(factory=deque, init=False)
+    #: The lists that came, and the number of the newest event in each.
+    _lists: list[Columns] = attrs.field(factory=list, init=False)
+    _ends: list[int] = attrs.field(factory=list, init=False)
+    _count: int = attrs.field(default=0, init=False)
     _size: int = attrs.field(default=0, init=False)
 
     @property
@@ -38,18 +41,18 @@ class Recent:
         """The cursor after the newest event."""
         return self._sequence.cursor(self._newest)
 
-    def extend(self, events: Seq[Event]) -> None:
+    def extend(self, events: Columns) -> None:
         """Take the next events, and drop old ones, as many together as came together."""
         self._newest += len(events)
-        size = sum([len(event.json) for event in events])
-        if size > RING_BYTES:  # by themselves: only the newest of them can stay
-            self._events, self._size = [], 0
-            self._lists.clear()
-            events, size = _newest_of(events)
-        self._events += events
-        self._lists.append((len(events), size))
-        self._size += size
-        if len(self._events) > RING_CHANGES or self._size > RING_BYTES:
+        if events.size > RING_BYTES:  # by themselves: only the newest of them can stay
+            events = _newest_of(events)
+            self._lists, self._ends = [], []
+            self._count = self._size = 0
+        self._lists.append(events)
+        self._ends.append(self._newest)
+        self._count += len(events)
+        self._size += events.size
+        if self._count > RING_CHANGES or self._size > RING_BYTES:
             self._shrink()
 
     def since(self, cursor: str, limit: int) -> Seq[Change] | None:
@@ -58,30 +61,36 @@ class Recent:
             number = self._sequence.number(cursor, self._newest)
         except InvalidCursor:
             return None
-        place = number + len(self._events) - self._newest
-        if place < 0:
+        if number < self._newest - self._count:
             return None
-        numbered = enumerate(self._events[place : place + limit], number + 1)
+        numbered = enumerate(islice(self._after(number), limit), number + 1)
         changes = (Change(self._sequence.cursor(each), event) for each, event in numbered)
         return piece_of(changes, limit)
+
+    def _after(self, number: int) -> Iterator[Event]:
+        """The events after a number."""
+        place = bisect_right(self._ends, number)
+        for events in self._lists[place : place + 1]:
+            yield from events[number - self._ends[place] :]
+        yield from chain.from_iterable(self._lists[place + 1 :])
 
     def _shrink(self) -> None:
         # By a quarter at once: taking one from the front of a list moves all the others.
         count = 0
-        while len(self._lists) > 1 and (
-            len(self._events) - count > RING_CHANGES * 3 // 4 or self._size > RING_BYTES * 3 // 4
+        while count < len(self._lists) - 1 and (
+            self._count > RING_CHANGES * 3 // 4 or self._size > RING_BYTES * 3 // 4
         ):
-            dropped, size = self._lists.popleft()
-            count += dropped
-            self._size -= size
-        del self._events[:count]
+            self._count -= len(self._lists[count])
+            self._size -= self._lists[count].size
+            count += 1
+        del self._lists[:count], self._ends[:count]
 
 
-def _newest_of(events: Seq[Event]) -> tuple[Seq[Event], int]:
-    """The end of a list that may stay, and its size."""
+def _newest_of(events: Columns) -> Columns:
+    """The end of a list that may stay."""
     size = 0
-    for count, event in enumerate(reversed(events)):
-        if count and size + len(event.json) > RING_BYTES * 3 // 4:
-            return events[len(events) - count :], size
-        size += len(event.json)
-    return events, size
+    for count, text in enumerate(reversed(events.texts)):
+        size += len(text)
+        if count and size > RING_BYTES * 3 // 4:
+            return events[len(events) - count :]
+    return events

@@ -10,7 +10,7 @@ from typing import Any, cast
 import apsw
 from zlib_ng.zlib_ng import crc32
 
-from kpiggybank.events import Event, Number, exact_timestamp, sortable
+from kpiggybank.events import Columns, Event, Number, exact_timestamp, sortable
 from kpiggybank.interfaces import StoreDamaged
 
 _SELECT = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event WHERE "
@@ -55,7 +55,7 @@ def event_of(row: Row) -> Event:
     return Event(id, exact_timestamp(timestamp, json), json)
 
 
-def insert(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
+def insert(connection: apsw.Connection, first: int, events: Columns) -> None:
     """Insert events under ascending sequences, within a transaction.
 
     Raises:
@@ -63,12 +63,14 @@ def insert(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
         apsw.Error: the transaction must be undone, or SQLite has already undone it.
     """
     for start in range(0, len(events), _TOGETHER):
-        values = _values(first + start, events[start : start + _TOGETHER])
+        part = slice(start, start + _TOGETHER)
+        seq, ids, timestamps = first + start, events.ids[part], events.timestamps[part]
+        values = _values(seq, ids, timestamps, events.texts[part])
         more = len(values) // _COLUMNS - 1
         connection.execute(_INSERT + _VALUES + f", {_VALUES}" * more, values)
 
 
-def insert_whole(connection: apsw.Connection, first: int, events: Seq[Event]) -> None:
+def insert_whole(connection: apsw.Connection, first: int, events: Columns) -> None:
     """Insert all or none: as `insert`, but where an id is there nothing has been inserted."""
     if len(events) == 1:
         insert(connection, first, events)
@@ -82,20 +84,15 @@ def insert_whole(connection: apsw.Connection, first: int, events: Seq[Event]) ->
     connection.execute("RELEASE list")
 
 
-def _values(first: int, events: Seq[Event]) -> list[Any]:
+def _values(first: int, ids: Seq[str], timestamps: Seq[Number], texts: Seq[bytes]) -> list[Any]:
     """The values of some rows, one row after the other. They are made column by column."""
-    if len(events) == 1:  # for which that takes three times as long
-        (event,) = events
-        timestamp = sortable(event.timestamp)
-        proof = checksum(first, event.id, timestamp, event.json)
-        return [first, event.id, timestamp, event.json, proof]
-    seqs = range(first, first + len(events))
-    ids = [event.id for event in events]
-    timestamps = [event.timestamp for event in events]
+    if len(ids) == 1:  # for which that takes three times as long
+        (id,), (json,), timestamp = ids, texts, sortable(timestamps[0])
+        return [first, id, timestamp, json, checksum(first, id, timestamp, json)]
+    seqs = range(first, first + len(ids))
     if min(timestamps) < -(2**63) or max(timestamps) >= 2**63:
         timestamps = [*map(sortable, timestamps)]
-    texts = [event.json for event in events]
-    values: list[Any] = [None] * (_COLUMNS * len(events))
+    values: list[Any] = [None] * (_COLUMNS * len(ids))
     values[0::_COLUMNS] = seqs
     values[1::_COLUMNS] = ids
     values[2::_COLUMNS] = timestamps

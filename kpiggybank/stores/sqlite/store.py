@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
+from kpiggybank.events import Change, Columns, Event, EventPage, EventText, Page, Range
 from kpiggybank.interfaces import (
     IBreakable,
     IDisposable,
@@ -166,7 +166,7 @@ class SQLiteStore:
         """See `IEventStore.append`."""
         if not self._usable:
             return fail(self._refusal)
-        return self._appends.submit(Append(events, absent))
+        return self._appends.submit(Append(Columns.of(events), absent))
 
     def _write(self, group: Seq[Append]) -> Deferred[Seq[Failure | None]]:
         if self._fault is not None:
@@ -175,8 +175,9 @@ class SQLiteStore:
         return written.addCallbacks(self._written, self._failed)
 
     def _written(self, written: Written) -> Seq[Failure | None]:
-        self._total += len(written.events)
-        self._recent.extend(written.events)
+        for events in written.events:
+            self._total += len(events)
+            self._recent.extend(events)
         self._merge()
         return written.outcomes
 
