@@ -23,6 +23,9 @@ from kpiggybank.web.sending import is_idle, send_now
 #: average. To cut out a chunk takes as long as to read hundreds of bytes.
 FREE_CHUNKS, CHUNK_BYTES = 1000, 16
 
+#: Of a body that is larger, so much is taken from the kernel at once: twice what Twisted takes.
+_LARGE_BYTES = 2**17
+
 
 @provider(INonQueuedRequestFactory)
 class BankRequest(Request):
@@ -54,6 +57,8 @@ class BankRequest(Request):
     def gotLength(self, length: int | None) -> None:
         """Refuse who may not ask, and a declared excess, before any of the body is read."""
         self.content = BytesIO()
+        if length is not None and length > _LARGE_BYTES:
+            self.channel.transport.bufferSize = _LARGE_BYTES
         self.fields = dict(self.requestHeaders.getAllRawHeaders())
         site = self.channel.site
         if site.access is not None:
