@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from kpiggybank.events import PAGE_BYTES, Columns, Event, Page, Range
-from kpiggybank.interfaces import StoreBroken, StoreFull
+from kpiggybank.interfaces import InvalidCursor, StoreBroken, StoreFull
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import file as file_module
 from kpiggybank.stores.sqlite import ranges
@@ -87,6 +87,7 @@ async def test_people_delete_old_events(path: Path) -> None:
     store = await opened(path)
     await store.append(events(range(10)))
     cursor = (await store.changes(await store.first(), 5))[-1].cursor
+    page = Page(2, (await store.read(Range(), Page(2))).after)
     await store.close()
     sql(path, "DELETE FROM event WHERE timestamp < 7")
     with pytest.raises(apsw.ConstraintError, match="the newest event must stay"):
@@ -94,6 +95,9 @@ async def test_people_delete_old_events(path: Path) -> None:
     store = await opened(path)
     assert await store.count(Range()) == 3 == await store.count(Range(0, 100))
     assert [change.event.id for change in await store.changes(cursor, 9)] == ["e7", "e8", "e9"]
+    for read in (store.read(Range(), page), store.copy(Range(), page, b",")):
+        with pytest.raises(InvalidCursor, match="an event that is not there"):
+            await read
     await store.append(events([11], "new"))
     assert await store.count(Range()) == 4
     await store.close()

@@ -246,9 +246,9 @@ def test_pages_that_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     read: Deferred[None] = Deferred()
 
     class UnreadOutlet(Outlet):
-        async def write(self, piece: bytes) -> None:
+        async def write(self, piece: bytes, before: bytes = b"") -> None:
             await read
-            await super().write(piece)
+            await super().write(piece, before)
 
     monkeypatch.setattr(ranges, "Outlet", UnreadOutlet)
     for name, size in (("UNREAD_BYTES", 1000), ("SLICE_BYTES", 400), ("SMALL_PAGE_BYTES", 200)):

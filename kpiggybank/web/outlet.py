@@ -70,8 +70,8 @@ class Outlet:
         if error is not None:
             self._request.transport.abortConnection()
 
-    async def write(self, piece: bytes) -> None:
-        """Send a piece; returns when the reader can take the next one.
+    async def write(self, piece: bytes, before: bytes = b"") -> None:
+        """Send a piece, and something short before it; returns when the reader can take more.
 
         Raises:
             Stalled: the reader took nothing of it for too long.
@@ -79,7 +79,8 @@ class Outlet:
         # Not all at once: each slice that the reader takes is a sign of life.
         whole = memoryview(piece)
         for start in range(0, len(piece), SLICE_BYTES):
-            self._put(whole[start : start + SLICE_BYTES])
+            self._put(before, whole[start : start + SLICE_BYTES])
+            before = b""
             if self._paused is not None:
                 await self._patiently(self._paused)
 
@@ -95,17 +96,18 @@ class Outlet:
         self._put(piece)
         return None if self._paused is None else self._patiently(self._paused)
 
-    def _put(self, data: bytes | memoryview) -> None:
+    def _put(self, *parts: bytes | memoryview) -> None:
         request = self._request
         transport: Any = getattr(request.channel, "transport", None)
         if not is_idle(transport):
-            request.write(bytes(data))
+            request.write(b"".join(parts))
             return
-        request.sentLength += len(data)
+        size = sum(map(len, parts))
+        request.sentLength += size
         if request.chunked:
-            send_now(transport, b"%x\r\n" % len(data), data, b"\r\n")
+            send_now(transport, b"%x\r\n" % size, *parts, b"\r\n")
         else:
-            send_now(transport, data)
+            send_now(transport, *parts)
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
         self._unread, self._taken_at = self._backlog(), self._clock.seconds()

@@ -132,8 +132,7 @@ class Ranges:
                 following = form.read(self._bank, span, self._piece(page, piece.after))
                 try:
                     if piece.text:
-                        await outlet.write(before)
-                        await outlet.write(piece.text)
+                        await outlet.write(piece.text, before)
                         before = form.comma
                     else:
                         await deferLater(self._clock, 0)  # a store in memory answers at once

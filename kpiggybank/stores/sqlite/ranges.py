@@ -9,6 +9,7 @@ from math import inf
 import apsw
 
 from kpiggybank.events import EventPage, EventText, Number, Page, Range, sortable
+from kpiggybank.interfaces import InvalidCursor
 from kpiggybank.stores.bounds import Basket
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows
@@ -27,6 +28,13 @@ WITHIN = "timestamp = ? AND seq > ? ORDER BY seq"
 _BEYOND = "timestamp > ? AND timestamp <= ? ORDER BY timestamp, seq"
 _WITHIN_DESCENDING = "timestamp = ? AND seq < ? ORDER BY seq DESC"
 _BEYOND_DESCENDING = "timestamp < ? AND timestamp >= ? ORDER BY timestamp DESC, seq DESC"
+
+# Where a piece begins, and whether the first question has an answer: mostly it has none.
+_PLACE = """
+    SELECT timestamp, EXISTS (SELECT * FROM event
+                              WHERE timestamp = here.timestamp AND seq {later} here.seq)
+    FROM event AS here WHERE seq = ?
+"""
 
 # The text is joined by SQLite, in C and without the interpreter's lock. Where the next piece begins
 # is another statement: as a part of the same one, SQLite would copy the text once more. What is the
@@ -108,16 +116,18 @@ def _questions(
     low, high = bounds(span)
     if page.after is None:
         return ((_FROM_LAST if page.descending else _FROM_FIRST, (low, high)),)
-    after = _place(connection, sequence, page.after)
+    seq = sequence.place(page.after, _GREATEST)  # what it stands for is there, or it is no place
+    asked = _PLACE.format(later="<" if page.descending else ">")
+    found = connection.execute(asked, (seq,)).get
+    if found is None:
+        raise InvalidCursor("'after' stands for an event that is not there")
+    timestamp, more = found
+    after = timestamp, seq
     place = min((high, _GREATEST), after) if page.descending else max((low, 0), after)
     if not low <= place[0] <= high:
         return ()
     if page.descending:
-        return (_WITHIN_DESCENDING, place), (_BEYOND_DESCENDING, (place[0], low))
-    return (WITHIN, place), (_BEYOND, (place[0], high))
-
-
-def _place(connection: apsw.Connection, sequence: Sequence, after: str) -> tuple[Number, int]:
-    seq = sequence.place(after, rows.greatest(connection))
-    timestamp = connection.execute("SELECT timestamp FROM event WHERE seq = ?", (seq,)).get
-    return timestamp, seq
+        within, beyond = (_WITHIN_DESCENDING, place), (_BEYOND_DESCENDING, (place[0], low))
+    else:
+        within, beyond = (WITHIN, place), (_BEYOND, (place[0], high))
+    return (within, beyond) if more or place != after else (beyond,)
