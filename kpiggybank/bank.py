@@ -103,7 +103,7 @@ class Bank:
         Cancelling changes nothing but that nobody is told. Fails with `IdConflict` when the key
         came with another deposit before, and with `StoreUnavailable`.
         """
-        count = len(deposit.texts)
+        count = len(deposit.timestamps)
         absent: tuple[str, ...] = ()
         if key is None:
             ids = self._mint.several(count)
@@ -112,8 +112,8 @@ class Bank:
         else:
             # The ids of a shorter or a longer list under this key, or of a single event.
             ids, absent = [f"{key}.{index}" for index in range(count)], (key, f"{key}.{count}")
-        events = Columns(ids, deposit.timestamps, deposit.texts, deposit.size)
-        number = self.appends.begin(events.size)
+        events = Columns(ids, deposit.timestamps, deposit.texts)
+        number = self.appends.begin(deposit.texts.size)
         written = self._store.append(events, absent).addBoth(self._answered, number, ids)
         # Followers must hear of it even when the sender has gone meanwhile.
         return shield(written)

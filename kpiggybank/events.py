@@ -13,6 +13,7 @@ import attrs
 import msgspec
 
 from kpiggybank.decoding import decode
+from kpiggybank.texts import Texts
 from kpiggybank.where import EVERYTHING, Where
 
 Number = int | float
@@ -71,22 +72,22 @@ class Columns(Sequence[Event]):
         ids: of all.
         timestamps: of all, in the same order.
         texts: their JSON.
-        size: the bytes of these texts.
     """
 
     ids: Sequence[str]
     timestamps: Sequence[Number]
-    texts: Sequence[bytes]
-    size: int
+    texts: Texts
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> Columns:
         """The same events, column by column."""
         if isinstance(events, Columns):
             return events
-        texts = [event.json for event in events]
-        ids, timestamps = [event.id for event in events], [event.timestamp for event in events]
-        return cls(ids, timestamps, texts, sum(map(len, texts)))
+        return cls(
+            [event.id for event in events],
+            [event.timestamp for event in events],
+            Texts.of([event.json for event in events]),
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Columns]) -> Columns:
@@ -96,9 +97,12 @@ class Columns(Sequence[Event]):
         return cls(
             [id for part in parts for id in part.ids],
             [timestamp for part in parts for timestamp in part.timestamps],
-            [text for part in parts for text in part.texts],
-            sum([part.size for part in parts]),
+            Texts.joined([part.texts for part in parts]),
         )
+
+    def since(self, place: int) -> Iterator[Event]:
+        """The events from a place on."""
+        return map(Event, self.ids[place:], self.timestamps[place:], self.texts.since(place))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -113,8 +117,8 @@ class Columns(Sequence[Event]):
     def __getitem__(self, place: int | slice) -> Event | Columns:
         if isinstance(place, int):
             return Event(self.ids[place], self.timestamps[place], self.texts[place])
-        texts = self.texts[place]
-        return Columns(self.ids[place], self.timestamps[place], texts, sum(map(len, texts)))
+        texts = Texts.of(list(self.texts)[place])
+        return Columns(self.ids[place], self.timestamps[place], texts)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -196,13 +200,8 @@ class Deposit(msgspec.Struct, frozen=True):
     """
 
     timestamps: Sequence[Number]
-    texts: Sequence[bytes]
+    texts: Texts
     single: bool
-
-    @property
-    def size(self) -> int:
-        """The bytes of those texts."""
-        return sum(map(len, self.texts))
 
 
 def sortable(timestamp: Number) -> Number:

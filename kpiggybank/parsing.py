@@ -99,7 +99,7 @@ def from_lines(body: bytes, limits: EventLimits = LIMITS) -> Steps:
         ExcessiveEvent: one of them is too large, or there are too many.
     """
     deposit = yield from listed((match[1] for match in _LINE.finditer(body)), limits)
-    if not deposit.texts:
+    if not deposit.timestamps:
         raise InvalidEvent("the body has no data: not one line with an event")
     return deposit
 

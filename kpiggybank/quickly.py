@@ -16,6 +16,7 @@ from kpiggybank.decoding import decode
 from kpiggybank.events import Deposit, EventLimits, Number
 from kpiggybank.rules import LIMITS, PIECE_BYTES, deeper, too_many
 from kpiggybank.shape import Listing, Shape
+from kpiggybank.texts import Texts, split
 
 _ALL = set(range(256))
 _OPENINGS = b"[{\n"
@@ -47,7 +48,8 @@ def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, D
     if not text.startswith(b"["):
         return None
     timestamps: list[Number] = []
-    texts: list[bytes] = []
+    lines: list[bytes] = []
+    counts: list[int] = []
     try:
         for piece in _pieces(text):
             if len(piece) > PIECE_BYTES + limits.event_bytes:
@@ -55,7 +57,8 @@ def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, D
             listing = _shape.read(piece)
             if listing is None:
                 return None
-            if len(texts) + len(listing.texts) > limits.events:
+            count = len(listing.timestamps)
+            if len(timestamps) + count > limits.events:
                 raise too_many(limits)
             if _may_be_wrong(listing, limits):
                 return None
@@ -63,11 +66,12 @@ def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, D
             if not _NUMBERS.issuperset(map(type, numbers)):
                 return None
             timestamps += numbers
-            texts += listing.texts
+            lines.append(listing.lines)
+            counts.append(count)
             yield len(piece) // _EASIER
     except (msgspec.DecodeError, RecursionError):
         return None
-    return Deposit(timestamps, texts, single=False)
+    return Deposit(timestamps, Texts(lines, counts), single=False)
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
@@ -84,7 +88,7 @@ def _pieces(text: bytes) -> Iterator[bytes]:
 
 def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
     """Whether there may be something wrong with one of some events."""
-    texts, lines = listing.texts, listing.lines
+    lines = listing.lines
     marks = lines.translate(_MARKS, _NO_MARKS)
     openings = marks.translate(None, _NO_OPENINGS)
     return (
@@ -93,9 +97,9 @@ def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
         # As many levels as brackets are opened, at the most.
         or (
             max(map(len, openings.split(b"\n"))) > limits.depth
-            and any(deeper(text, limits.depth) for text in texts)
+            and any(deeper(text, limits.depth) for text in split(lines))
         )
-        or (len(lines) > limits.event_bytes and max(map(len, texts)) > limits.event_bytes)
+        or (len(lines) > limits.event_bytes and max(map(len, split(lines))) > limits.event_bytes)
         # A number may be beyond a double, or have more digits than Python takes.
         or _LONG in marks
         # From its end the search takes half the time.

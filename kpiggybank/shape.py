@@ -44,14 +44,12 @@ class Listing:
 
     Attributes:
         lines: their texts, each with the end of its line.
-        texts: the same, one by one.
         timestamps: their texts, which are JSON of any kind.
         objects: how many there are: the events, and the objects among their members. There may be
             others within the values, and the names in those may be any.
     """
 
     lines: bytes
-    texts: Sequence[bytes]
     timestamps: Sequence[Raw]
     objects: int
 
@@ -80,15 +78,13 @@ class _Reader:
         """
         events = self._decode(text)
         lines = _encode_lines(events)
-        texts = lines.split(b"\n")
-        texts.pop()  # what comes after the last line's end
-        joined = b",".join(texts)
+        joined = lines.replace(b"\n", b",")[:-1]
         if len(joined) != len(text) - len(b"[]") or not text.startswith(joined, 1):
             return None
         objects = len(events)
         for values in (list(map(attribute, events)) for attribute in self._objects):
             objects += len(values) - values.count(UNSET) - values.count(None)
-        return Listing(lines, texts, list(map(self._timestamp, events)), objects)
+        return Listing(lines, list(map(self._timestamp, events)), objects)
 
 
 @attrs.define(eq=False)

@@ -21,6 +21,7 @@ from kpiggybank.rules import (
     too_deep,
     too_many,
 )
+from kpiggybank.texts import Texts
 
 #: JSON in memory that is its own, or in that of a larger text.
 Text = bytes | memoryview
@@ -42,19 +43,20 @@ def thoroughly(text: bytes, limits: EventLimits = LIMITS) -> Steps:
     if text.startswith(b"["):
         return (yield from listed(_flat(text, limits), limits))
     timestamp, json = _event(text, 0, limits, "the data")
-    return Deposit([timestamp], [json], single=True)
+    return Deposit([timestamp], Texts.of([json]), single=True)
 
 
 def listed(texts: Iterable[Text | None], limits: EventLimits) -> Steps:
     """The events in some texts, one in each; None stands for a piece of text without any."""
     timestamps: list[Number] = []
+    parts: list[Texts] = []
     kept: list[bytes] = []
     work = 0
     for text in texts:
         if text is None:
             work += _NOTHING_BYTES
         else:
-            index = len(kept)
+            index = len(timestamps)
             if index == limits.events:
                 raise too_many(limits)
             timestamp, json = _event(text, index, limits, f"event {index}")
@@ -62,9 +64,11 @@ def listed(texts: Iterable[Text | None], limits: EventLimits) -> Steps:
             kept.append(json)
             work += len(text) + _EVENT_BYTES
         if work >= _STEP_BYTES:
+            parts.append(Texts.of(kept))
+            kept.clear()
             yield work
             work = 0
-    return Deposit(timestamps, kept, single=False)
+    return Deposit(timestamps, Texts.joined([*parts, Texts.of(kept)]), single=False)
 
 
 def _flat(text: Text, limits: EventLimits) -> Iterator[Text]:

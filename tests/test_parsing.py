@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kpiggybank import parsing
 from kpiggybank.events import Deposit, InvalidEvent, exact_timestamp, same_value, sortable
 from kpiggybank.rules import LIMITS
+from kpiggybank.texts import Texts
 from tests.reading import from_form, from_json, from_lines
 
 GOOD = b'{"timestamp":1}'
@@ -158,7 +159,7 @@ def test_single_or_list() -> None:
     """A list of one is a list."""
     assert from_json(GOOD).single
     assert not from_json(b"[%b]" % GOOD).single
-    assert from_json(b"[]") == Deposit([], [], single=False)
+    assert from_json(b"[]") == Deposit([], Texts.of([]), single=False)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_values_are_exact(fields: dict[str, Any], timestamp: float) -> None:
 def test_duplicate_names() -> None:
     """Of members with the same name the last one counts, and only it is kept."""
     deposit = from_json(b'{"timestamp":1,"a":1,"timestamp":2,"a":3}')
-    assert deposit == Deposit([2], [b'{"timestamp":2,"a":3}'], single=True)
+    assert deposit == Deposit([2], Texts.of([b'{"timestamp":2,"a":3}']), single=True)
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))

@@ -9,9 +9,10 @@ from twisted.internet.task import Clock
 from kpiggybank.events import Deposit
 from kpiggybank.interfaces import IdConflict, StoreError, StoreFull, StoreUnavailable
 from kpiggybank.tally import Appends, Histogram
+from kpiggybank.texts import Texts
 from tests.web_client import Door, StagedStore, has_fired
 
-DEPOSIT = Deposit((1, 2), (b'{"timestamp":1}', b'{"timestamp":2}'), False)
+DEPOSIT = Deposit((1, 2), Texts.of([b'{"timestamp":1}', b'{"timestamp":2}']), False)
 
 
 def test_histogram() -> None:

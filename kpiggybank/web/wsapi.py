@@ -103,7 +103,7 @@ class WsApi:
     def _store(self, deposit: Deposit, request: Request, key: str | None) -> Deferred[bytes]:
         appends, limits = self._bank.appends, self._limits
         if appends.waiting >= limits.requests or (
-            appends.waiting and appends.bytes + deposit.size > limits.request_bytes
+            appends.waiting and appends.bytes + deposit.texts.size > limits.request_bytes
         ):
             raise Overloaded("too much is waiting to be stored")
 

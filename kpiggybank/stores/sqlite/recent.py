@@ -44,14 +44,14 @@ class Recent:
     def extend(self, events: Columns) -> None:
         """Take the next events, and drop old ones, as many together as came together."""
         self._newest += len(events)
-        if events.size > RING_BYTES:  # by themselves: only the newest of them can stay
+        if events.texts.size > RING_BYTES:  # by themselves: only the newest of them can stay
             events = _newest_of(events)
             self._lists, self._ends = [], []
             self._count = self._size = 0
         self._lists.append(events)
         self._ends.append(self._newest)
         self._count += len(events)
-        self._size += events.size
+        self._size += events.texts.size
         if self._count > RING_CHANGES or self._size > RING_BYTES:
             self._shrink()
 
@@ -71,7 +71,7 @@ class Recent:
         """The events after a number."""
         place = bisect_right(self._ends, number)
         for events in self._lists[place : place + 1]:
-            yield from events[number - self._ends[place] :]
+            yield from events.since(len(events) + number - self._ends[place])
         yield from chain.from_iterable(self._lists[place + 1 :])
 
     def _shrink(self) -> None:
@@ -81,7 +81,7 @@ class Recent:
             self._count > RING_CHANGES * 3 // 4 or self._size > RING_BYTES * 3 // 4
         ):
             self._count -= len(self._lists[count])
-            self._size -= self._lists[count].size
+            self._size -= self._lists[count].texts.size
             count += 1
         del self._lists[:count], self._ends[:count]
 
@@ -89,7 +89,7 @@ class Recent:
 def _newest_of(events: Columns) -> Columns:
     """The end of a list that may stay."""
     size = 0
-    for count, text in enumerate(reversed(events.texts)):
+    for count, text in enumerate(reversed(list(events.texts))):
         size += len(text)
         if count and size > RING_BYTES * 3 // 4:
             return events[len(events) - count :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from collections.abc import Sequence as Seq
 from contextlib import closing
+from itertools import islice
 from typing import Any, cast
 
 import apsw
@@ -62,10 +63,11 @@ def insert(connection: apsw.Connection, first: int, events: Columns) -> None:
         apsw.ConstraintError: an id is there already; those before it have been inserted.
         apsw.Error: the transaction must be undone, or SQLite has already undone it.
     """
+    texts = iter(events.texts)
     for start in range(0, len(events), _TOGETHER):
         part = slice(start, start + _TOGETHER)
         seq, ids, timestamps = first + start, events.ids[part], events.timestamps[part]
-        values = _values(seq, ids, timestamps, events.texts[part])
+        values = _values(seq, ids, timestamps, list(islice(texts, _TOGETHER)))
         more = len(values) // _COLUMNS - 1
         connection.execute(_INSERT + _VALUES + f", {_VALUES}" * more, values)
 
