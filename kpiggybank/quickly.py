@@ -96,7 +96,7 @@ def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
         openings.count(b"{") != listing.objects
         # As many levels as brackets are opened, at the most.
         or (
-            max(map(len, openings.split(b"\n"))) > limits.depth
+            b"[" * (limits.depth + 1) in openings.replace(b"{", b"[")
             and any(deeper(text, limits.depth) for text in split(lines))
         )
         or (len(lines) > limits.event_bytes and max(map(len, split(lines))) > limits.event_bytes)

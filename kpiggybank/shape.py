@@ -58,17 +58,18 @@ class _Reader:
     """Reads a list of events that have some of these members, in this order."""
 
     def __init__(self, members: _Members) -> None:
+        kinds = {
+            name: Raw if inner is None else _struct(dict.fromkeys(inner, Raw))
+            for name, inner in members.items()
+        }
         event = _struct(
-            {
-                name: Raw if inner is None else _struct(dict.fromkeys(inner, Raw)) | None
-                for name, inner in members.items()
-            },
+            {name: kind if kind is Raw else kind | None for name, kind in kinds.items()},
             needed=TIMESTAMP,
         )
         self._decode = msgspec.json.Decoder(GenericAlias(list, event)).decode
         attribute = {name: attrgetter(_attribute(index)) for index, name in enumerate(members)}
         self._timestamp = attribute[TIMESTAMP]
-        self._objects = [attribute[name] for name, inner in members.items() if inner is not None]
+        self._objects = [(attribute[name], kind) for name, kind in kinds.items() if kind is not Raw]
 
     def read(self, text: bytes) -> Listing | None:
         """The events in a list, None where a member has another place or a name comes twice.
@@ -82,8 +83,8 @@ class _Reader:
         if len(joined) != len(text) - len(b"[]") or not text.startswith(joined, 1):
             return None
         objects = len(events)
-        for values in (list(map(attribute, events)) for attribute in self._objects):
-            objects += len(values) - values.count(UNSET) - values.count(None)
+        for attribute, kind in self._objects:
+            objects += list(map(type, map(attribute, events))).count(kind)
         return Listing(lines, list(map(self._timestamp, events)), objects)
 
 
