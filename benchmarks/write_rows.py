@@ -11,7 +11,7 @@ from benchmarks.servers import requests
 from benchmarks.table import AtLeast, Row, Turn
 
 ROUNDS = 5
-#: Of row 2: of many short turns the median says more, where others disturb the machine now and then.
+#: Of row 2: the median of many short turns says more where others disturb the machine.
 BULK_ROUNDS = 11
 SINGLE_SECONDS = 2.0
 WARM_SECONDS = 0.5
