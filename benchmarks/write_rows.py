@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from benchmarks.daemons import CREATED, Bench, Process, post
 from benchmarks.databases import HUNDRED_THOUSAND, MILLION, database_in, events
-from benchmarks.servers import requests
+from benchmarks.servers import free_memory, requests
 from benchmarks.table import AtLeast, Row, Turn
 
 ROUNDS = 5
@@ -53,6 +53,7 @@ def bulk_posts(bench: Bench) -> Iterable[Row]:
         for number in range(BULK_ROUNDS):
             turn = bulk_turn(bank, lists, BULK_REQUESTS)
             first = number * events_a_turn + 1
+            free_memory()
             print(first, first + events_a_turn - 1, file=raw.stdin, flush=True)
             seconds, cpu = map(float, raw.stdout.readline().split())
             row.add(turn, Turn(events_a_turn / seconds, cpu / events_a_turn * 1e6))
@@ -77,6 +78,7 @@ def stored(bench: Bench) -> Iterable[Row]:
 def bulk_turn(server: Process, bulks: Iterator[bytes], count: int) -> Turn:
     """Post so many lists."""
     made = list(itertools.islice(bulks, count))
+    free_memory()
     return server.turn(made, CREATED, BULK_CONNECTIONS, events=BULK_EVENTS)
 
 
