@@ -55,8 +55,9 @@ READERS_NICENESS = 10
 CHECKPOINT_FRAMES = 4000
 
 #: Events in a transaction at the most, unless they came in one request: while the disk syncs those
-#: of some requests, those of others can be read and written.
-EVENTS_TOGETHER = 4000
+#: of some requests, those of others can be read and written; and the pages of so many fit into
+#: SQLite's own memory.
+EVENTS_TOGETHER = 2000
 
 T = TypeVar("T")
 
