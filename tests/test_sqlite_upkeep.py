@@ -141,6 +141,37 @@ async def test_copied_range_of_large_events(path: Path) -> None:
 
 
 @ensureDeferred
+async def test_copies_learn_how_large_events_are(path: Path) -> None:
+    """Where a piece was too large the next ones are smaller at once, and grow again with time."""
+    store = await opened(path)
+    given = [event(f"e{n}", n, text="x" * (990 if n < 500 else 90)) for n in range(1000)]
+    await store.append(given)
+    asked: list[str] = []
+
+    def note(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
+        asked.append(statement)
+        return True
+
+    reading = apsw.Connection(str(path))
+    reading.exec_trace = note
+    copier = ranges.Copier(Sequence("0123abcd"))
+    page = Page(200, size=30_000)
+    texts: list[bytes] = []
+    while True:
+        piece = copier.copy(reading, Range(), page, b",")
+        texts.append(piece.text)
+        if piece.after is None:
+            break
+        page = attrs.evolve(page, after=piece.after)
+    reading.close()
+    await store.close()
+    assert b",".join(texts) == b",".join(e.json for e in given)
+    tries = [statement for statement in asked if "group_concat" in statement]
+    assert len(tries) <= len(texts) + 5
+    assert len(texts) < 30  # 20 of the large ones
+
+
+@ensureDeferred
 async def test_copied_range_is_of_one_moment(path: Path) -> None:
     """What is written while a piece is copied does not change where the next one begins."""
     store = await opened(path)
@@ -157,10 +188,10 @@ async def test_copied_range_is_of_one_moment(path: Path) -> None:
         return True
 
     reading.exec_trace = write_between
-    sequence = Sequence("0123abcd")
-    first = ranges.copy(reading, sequence, Range(), Page(2), b",")
+    copier = ranges.Copier(Sequence("0123abcd"))
+    first = copier.copy(reading, Range(), Page(2), b",")
     assert between
-    rest = ranges.copy(reading, sequence, Range(), Page(9, first.after), b",")
+    rest = copier.copy(reading, Range(), Page(9, first.after), b",")
     for connection in (reading, writing):
         connection.close()
     await store.close()

@@ -75,6 +75,7 @@ class DatabaseFile:
     log_frames: int = 0
     _broken: StoreError | None = None
     _readers: ReadingConnections = attrs.field(init=False)
+    _copier: ranges.Copier = attrs.field(init=False)
     _place: Place = attrs.field(init=False)
     _page_size: int = attrs.field(init=False)
     #: Of the file, in bytes.
@@ -85,6 +86,7 @@ class DatabaseFile:
         # database within a commit, while everybody waits: see `checkpoint`.
         self._writer.set_wal_hook(self._committed)
         self._readers = ReadingConnections(self._path)
+        self._copier = ranges.Copier(self._sequence)
         self._place = Place(self._path, self._lock)
         self._page_size = int(self._writer.pragma("page_size"))
         self._size, _ = self._place.look()
@@ -242,7 +244,7 @@ class DatabaseFile:
     def copy(self, span: Range, page: Page, comma: bytes) -> EventText:
         """See `IRangeCopier.copy`."""
         with self._readers.one() as connection:
-            return ranges.copy(connection, self._sequence, span, page, comma)
+            return self._copier.copy(connection, span, page, comma)
 
     def get(self, id: str) -> Event:
         """See `IEventStore.get`."""

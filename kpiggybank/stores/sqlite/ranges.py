@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from math import inf
 
 import apsw
+import attrs
 
 from kpiggybank.events import EventPage, EventText, Number, Page, Range, sortable
 from kpiggybank.interfaces import InvalidCursor
@@ -15,9 +16,6 @@ from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows
 
 _GREATEST = 2**63 - 1
-
-#: By what the events of a piece are divided, one after the other, until it is not too large.
-_FEWER = (1, 8, 64)
 
 # A piece that is not the first begins within a timestamp (many events may share one) and goes on
 # beyond it. Two questions, because SQLite answers `(timestamp, seq) > (?, ?)` by walking over all
@@ -69,44 +67,56 @@ def read(connection: apsw.Connection, sequence: Sequence, span: Range, page: Pag
     return EventPage(basket.events, None)
 
 
-def copy(
-    connection: apsw.Connection, sequence: Sequence, span: Range, page: Page, comma: bytes
-) -> EventText:
-    """See `IRangeCopier.copy`."""
-    questions = _questions(connection, sequence, span, page)
-    usual = connection.limit(apsw.SQLITE_LIMIT_LENGTH, page.size)
-    try:
-        for fewer in _FEWER:
-            limit = max(page.limit // fewer, 1)
-            with suppress(apsw.TooBigError):  # large events: fewer at a time
-                return _copy(connection, sequence, questions, limit, comma)
-    finally:
-        connection.limit(apsw.SQLITE_LIMIT_LENGTH, usual)
-    return read(connection, sequence, span, page).joined(comma)
+@attrs.define(eq=False)
+class Copier:
+    """Copies pieces of ranges as text, each with as many events as it may have bytes for.
 
+    How often their number had to be halved is remembered: events that follow each other are often
+    of about the same size.
 
-def _copy(
-    connection: apsw.Connection,
-    sequence: Sequence,
-    questions: Seq[rows.Question],
-    limit: int,
-    comma: bytes,
-) -> EventText:
-    texts: list[bytes] = []
-    for condition, bindings in questions:
-        asked = _COPY.format(comma=comma.decode(), condition=condition, limit=limit)
-        # As long as this has not ended, the next statement sees the same events.
-        with closing(connection.execute(asked, bindings)) as found:
-            (text,) = next(found)
-            if text is None:
-                continue
-            texts.append(text)
-            if len(text) < limit * _SMALLEST:  # there are fewer
-                continue
-            last = connection.execute(_LAST.format(condition=condition, limit=limit), bindings).get
-        if last is not None:
-            return EventText(comma.join(texts), sequence.cursor(last))
-    return EventText(comma.join(texts), None)
+    Args:
+        sequence: turns numbers into cursors.
+    """
+
+    _sequence: Sequence
+    #: Set by any thread; one that is no longer right costs a try.
+    _halvings: int = attrs.field(default=0, init=False)
+
+    def copy(self, connection: apsw.Connection, span: Range, page: Page, comma: bytes) -> EventText:
+        """See `IRangeCopier.copy`."""
+        questions = _questions(connection, self._sequence, span, page)
+        usual = connection.limit(apsw.SQLITE_LIMIT_LENGTH, page.size)
+        try:
+            for halvings in range(self._halvings, page.limit.bit_length()):
+                limit = page.limit >> halvings
+                with suppress(apsw.TooBigError):  # large events: fewer at a time
+                    copied = self._copy(connection, questions, limit, comma)
+                    roomy = copied.after is not None and len(copied.text) < page.size // 3
+                    self._halvings = max(halvings - roomy, 0)
+                    return copied
+        finally:
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, usual)
+        return read(connection, self._sequence, span, page).joined(comma)
+
+    def _copy(
+        self, connection: apsw.Connection, questions: Seq[rows.Question], limit: int, comma: bytes
+    ) -> EventText:
+        texts: list[bytes] = []
+        for condition, bindings in questions:
+            asked = _COPY.format(comma=comma.decode(), condition=condition, limit=limit)
+            # As long as this has not ended, the next statement sees the same events.
+            with closing(connection.execute(asked, bindings)) as found:
+                (text,) = next(found)
+                if text is None:
+                    continue
+                texts.append(text)
+                if len(text) < limit * _SMALLEST:  # there are fewer
+                    continue
+                asked = _LAST.format(condition=condition, limit=limit)
+                last = connection.execute(asked, bindings).get
+            if last is not None:
+                return EventText(comma.join(texts), self._sequence.cursor(last))
+        return EventText(comma.join(texts), None)
 
 
 def _questions(
