@@ -41,7 +41,7 @@ _shape = Shape()
 
 
 def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, Deposit | None]:
-    """The events of a compact list, None where it takes more to be sure that they are some.
+    """The events of a compact list, None where it takes more to be sure that they are such.
 
     In steps, as `rules.Steps`.
     """

@@ -27,6 +27,7 @@ NAMES = 48
 #: long as to read so much in another way.
 LEARN_BYTES = 2**14
 
+_BRACKET = ord("[")
 #: What JSON does not write as it is.
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
@@ -68,11 +69,14 @@ class _Reader:
         )
         self._decode = msgspec.json.Decoder(GenericAlias(list, event)).decode
         attribute = {name: attrgetter(_attribute(index)) for index, name in enumerate(members)}
+        self._attributes = list(attribute.values())
         self._timestamp = attribute[TIMESTAMP]
         self._objects = [(attribute[name], kind) for name, kind in kinds.items() if kind is not Raw]
 
     def read(self, text: bytes) -> Listing | None:
         """The events in a list, None where a member has another place or a name comes twice.
+
+        Also where there may be white space within it.
 
         Raises:
             msgspec.DecodeError: it is no list of such events.
@@ -82,10 +86,28 @@ class _Reader:
         joined = lines.replace(b"\n", b",")[:-1]
         if len(joined) != len(text) - len(b"[]") or not text.startswith(joined, 1):
             return None
+        if b"\t" in lines or b"\r" in lines:
+            return None
+        if b" " in lines and not self._lists_are_solid(events, lines):
+            return None
         objects = len(events)
         for attribute, kind in self._objects:
             objects += list(map(type, map(attribute, events))).count(kind)
         return Listing(lines, list(map(self._timestamp, events)), objects)
+
+    def _lists_are_solid(self, events: Sequence[Any], lines: bytes) -> bool:
+        """Whether there is no white space in the lists among the values, as far as can be told."""
+        # They are where the first event has them, if all brackets are there.
+        brackets = lines.count(b"[")
+        for attribute in self._attributes if brackets else ():
+            first = attribute(events[0])
+            if type(first) is Raw and memoryview(first)[0] == _BRACKET:
+                values = [value for value in map(attribute, events) if value is not UNSET]
+                lists = b"".join(values)
+                if b" " in lists:
+                    return False
+                brackets -= lists.count(b"[")
+        return brackets == 0
 
 
 @attrs.define(eq=False)
@@ -104,7 +126,7 @@ class Shape:
         return _Reader(self._members)
 
     def read(self, text: bytes) -> Listing | None:
-        """The events in a compact list, None where more must be known of it.
+        """The events in a list, None where more must be known of it, or it may not be compact.
 
         Raises:
             msgspec.DecodeError: it may be no list of events.

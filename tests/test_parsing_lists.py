@@ -6,16 +6,18 @@ import json
 import re
 import time
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpiggybank import shape
+from kpiggybank import parsing, shape
 from kpiggybank.events import Deposit, InvalidEvent
 from kpiggybank.rules import LIMITS, compact
 from kpiggybank.texts import Texts, split
 from tests.reading import from_json, quickly, thoroughly
+from tests.test_parsing import JSON_VALUES
 
 #: What breaks a rule, and what only looks like it: in a name, in a value, in a list or an object.
 PARTS = [
@@ -167,6 +169,56 @@ def test_usual_lists_are_quick() -> None:
         assert deposit is not None
         assert [*map(json.loads, deposit.texts)] == [event] * 3
     assert quickly(b"[]") == Deposit([], Texts.of([]), single=False)
+
+
+@pytest.mark.parametrize("white", [b" ", b"\n", b"\t\r\n  "])
+@pytest.mark.parametrize("place", [0, 1, 20])
+def test_white_space_between_events(white: bytes, place: int) -> None:
+    """A list is the same wherever there is white space in it, and though its texts have some."""
+    event = b'{"timestamp":1,"text":"one, two: [ ] %b"}' % (b"x" * 200)
+    events = [event] * 30
+    spaced = [white + text if index >= place else text for index, text in enumerate(events)]
+    for text in (b"[%b]" % b",".join(events), b"[%b]" % b",".join(spaced)):
+        assert from_json(text).texts == events
+
+
+@pytest.mark.parametrize("white", [b" ", b"\t", b"\r", b"\n"])
+@pytest.mark.parametrize("member", [b'"l":[1,%b2]', b'"o":{"l":[[%b],2]}'])
+@pytest.mark.parametrize("first", [b'"l":[0],"o":{"l":[0]}', b'"l":[0]', b'"l":1'])
+def test_white_space_in_lists_within(white: bytes, member: bytes, first: bytes) -> None:
+    """None is kept, also where only some events have it, and others have texts with spaces."""
+    usual = [b'{"timestamp":1,"t":"%b",%b}' % (b"x y " * 100, first)] * 30
+    odd, solid = (b'{"timestamp":1,%b}' % (member % space) for space in (white, b""))
+    for _ in range(2):  # the second time the names are known
+        text = b"[%b]" % b",".join([*usual, odd])
+        assert from_json(text).texts == [*usual, solid]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"timestamp": st.integers(), "a": JSON_VALUES},
+            optional={"b": JSON_VALUES, "c": st.fixed_dictionaries({"d": JSON_VALUES})},
+        ),
+        min_size=1,
+    ),
+    st.integers(0),
+    st.sampled_from(" \t\r\n"),
+)
+def test_white_space_anywhere(events: list[dict[str, Any]], place: int, white: str) -> None:
+    """Wherever there is white space between the parts of a list, none of it is kept."""
+    solid = json.dumps(events, separators=(",", ":"))
+    places = [
+        match.start() + (match[0] in "[{,:")
+        for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]', solid)
+        if match[0][0] != '"'
+    ]
+    cut = places[place % len(places)]
+    text = f"{solid[:cut]}{white}{solid[cut:]}".encode()
+    with mock.patch.object(parsing, "_LOOKED_BYTES", 0), mock.patch.object(shape, "LEARN_BYTES", 0):
+        texts = list(from_json(text).texts)
+    assert repr([*map(json.loads, texts)]) == repr(events)
+    assert [*map(compact, texts)] == texts
 
 
 def test_names_without_end_cost_little() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -44,6 +46,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def path(whole: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may damage."""
     return Path(shutil.copy(whole, tmp_path))
+
+
+def test_checksums_are_those_of_zlib(whole: Path) -> None:
+    """Whoever has Python alone can tell that a row is as it was written."""
+    connection = sqlite3.connect(whole)
+    question = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event"
+    rows = connection.execute(question).fetchall()
+    connection.close()
+    assert len(rows) == 2000
+    for seq, id, timestamp, json, checksum in rows:
+        assert zlib.crc32(f"{seq} {timestamp!r} {id}".encode() + json) == checksum
 
 
 def findings(path: Path) -> list[str]:
