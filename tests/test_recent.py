@@ -63,6 +63,7 @@ def test_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large events leave sooner; what came last stays, however large it is."""
     monkeypatch.setattr(module, "RING_BYTES", 10_000)
+    monkeypatch.setattr(module, "FEW_BYTES", 100)
     recent = Recent(SEQUENCE, 0)
     for number in range(1, 50):
         recent.extend(some(number, 1, 1000))

@@ -92,7 +92,7 @@ class Copier:
                 with suppress(apsw.TooBigError):  # large events: fewer at a time
                     copied = self._copy(connection, questions, limit, comma)
                     roomy = copied.after is not None and len(copied.text) < page.size // 3
-                    self._halvings = max(halvings - roomy, 0)
+                    self._halvings = halvings - 1 if roomy and halvings else halvings
                     return copied
         finally:
             connection.limit(apsw.SQLITE_LIMIT_LENGTH, usual)

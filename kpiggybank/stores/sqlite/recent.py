@@ -5,15 +5,31 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
-from itertools import chain, islice
+from itertools import islice
+from operator import attrgetter
 
 import attrs
+import msgspec
 
 from kpiggybank.events import Change, Columns, Event
 from kpiggybank.interfaces import InvalidCursor
 from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.ring import RING_BYTES, RING_CHANGES
 from kpiggybank.stores.sequence import Sequence
+
+#: Changes of a list, and bytes of JSON, up to which it is put together with others.
+FEW_CHANGES, FEW_BYTES = 16, 16 * 2**10
+
+
+class _List(msgspec.Struct):
+    """Events that came together, the number of the newest of them, and the bytes of their JSON."""
+
+    events: Columns
+    end: int
+    size: int
+
+
+_end = attrgetter("end")
 
 
 @attrs.define(eq=False)
@@ -30,9 +46,7 @@ class Recent:
 
     _sequence: Sequence
     _newest: int
-    #: The lists that came, and the number of the newest event in each.
-    _lists: list[Columns] = attrs.field(factory=list, init=False)
-    _ends: list[int] = attrs.field(factory=list, init=False)
+    _lists: list[_List] = attrs.field(factory=list, init=False)
     _count: int = attrs.field(default=0, init=False)
     _size: int = attrs.field(default=0, init=False)
 
@@ -43,15 +57,20 @@ class Recent:
 
     def extend(self, events: Columns) -> None:
         """Take the next events, and drop old ones, as many together as came together."""
-        self._newest += len(events)
-        if events.texts.size > RING_BYTES:  # by themselves: only the newest of them can stay
+        count, size = len(events), events.texts.size
+        self._newest += count
+        if size > RING_BYTES:  # by themselves: only the newest of them can stay
             events = _newest_of(events)
-            self._lists, self._ends = [], []
-            self._count = self._size = 0
-        self._lists.append(events)
-        self._ends.append(self._newest)
-        self._count += len(events)
-        self._size += events.texts.size
+            count, size = len(events), events.texts.size
+            self._lists, self._count, self._size = [], 0, 0
+        self._count += count
+        self._size += size
+        if count < FEW_CHANGES and self._lists:  # a list takes as much memory as some events
+            last = self._lists[-1]
+            if len(last.events) + count <= FEW_CHANGES and last.size + size <= FEW_BYTES:
+                self._lists.pop()
+                events, size = Columns.joined([last.events, events]), last.size + size
+        self._lists.append(_List(events, self._newest, size))
         if self._count > RING_CHANGES or self._size > RING_BYTES:
             self._shrink()
 
@@ -69,10 +88,11 @@ class Recent:
 
     def _after(self, number: int) -> Iterator[Event]:
         """The events after a number."""
-        place = bisect_right(self._ends, number)
-        for events in self._lists[place : place + 1]:
-            yield from events.since(len(events) + number - self._ends[place])
-        yield from chain.from_iterable(self._lists[place + 1 :])
+        place = bisect_right(self._lists, number, key=_end)
+        for each in self._lists[place : place + 1]:
+            yield from each.events.since(len(each.events) + number - each.end)
+        for each in islice(self._lists, place + 1, None):
+            yield from each.events
 
     def _shrink(self) -> None:
         # By a quarter at once: taking one from the front of a list moves all the others.
@@ -80,10 +100,10 @@ class Recent:
         while count < len(self._lists) - 1 and (
             self._count > RING_CHANGES * 3 // 4 or self._size > RING_BYTES * 3 // 4
         ):
-            self._count -= len(self._lists[count])
-            self._size -= self._lists[count].texts.size
+            self._count -= len(self._lists[count].events)
+            self._size -= self._lists[count].size
             count += 1
-        del self._lists[:count], self._ends[:count]
+        del self._lists[:count]
 
 
 def _newest_of(events: Columns) -> Columns:
