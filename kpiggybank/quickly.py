@@ -69,7 +69,7 @@ def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, D
             lines.append(listing.lines)
             counts.append(count)
             yield len(piece) // _EASIER
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return Deposit(timestamps, Texts(lines, counts), single=False)
 
