@@ -66,5 +66,3 @@ class Texts(msgspec.Struct, frozen=True, eq=False):
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Texts | list) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
