@@ -12,17 +12,16 @@ from collections.abc import Generator, Iterator
 
 import msgspec
 
-from kpiggybank.decoding import decode
 from kpiggybank.events import Deposit, EventLimits, Number
 from kpiggybank.rules import LIMITS, PIECE_BYTES, deeper, too_many
 from kpiggybank.shape import Listing, Shape
 from kpiggybank.texts import Texts, split
 
 _ALL = set(range(256))
-_OPENINGS = b"[{\n"
+_OPENINGS = b"[\n"
 _NO_OPENINGS = bytes(_ALL - set(_OPENINGS))
 
-_DIGITS, _ENDS = b"0123456789+-", b":,"
+_DIGITS, _ENDS = b"0123456789+-", b","
 #: Digits and signs become `0`, and what may begin an exponent `e`. Openings are left as they are,
 #: as is what ends a number, and all else is dropped.
 _MARKS = bytes.maketrans(_DIGITS + b"E", b"0" * len(_DIGITS) + b"e")
@@ -30,7 +29,10 @@ _NO_MARKS = bytes(_ALL - set(_DIGITS + b"eE" + _ENDS + _OPENINGS))
 #: One of these is in every number that is too large; below an exponent of 100 it has 209 digits.
 _EXPONENT, _LONG = b"0e000", b"0" * 200
 #: The same exponent in the text itself, where it hardly ever is in anything but a number.
-_NUMBER_WITH_EXPONENT = re.compile(rb"[:,\[]-?[0-9.]+[eE]\+?[0-9]{3}")
+_NUMBER_WITH_EXPONENT = re.compile(rb"(?:^|[,\[])-?[0-9.]+[eE]\+?[0-9]{3}", re.MULTILINE)
+
+#: Of the events, and of the objects among their members.
+_LEVELS = 2
 
 #: How much easier it is than to decode.
 _EASIER = 8
@@ -45,7 +47,7 @@ def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, D
 
     In steps, as `rules.Steps`.
     """
-    if not text.startswith(b"["):
+    if not text.startswith(b"[") or limits.depth < _LEVELS:
         return None
     timestamps: list[Number] = []
     lines: list[bytes] = []
@@ -60,12 +62,11 @@ def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, D
             count = len(listing.timestamps)
             if len(timestamps) + count > limits.events:
                 raise too_many(limits)
+            if not _NUMBERS.issuperset(map(type, listing.timestamps)):
+                return None
             if _may_be_wrong(listing, limits):
                 return None
-            numbers = decode(b"[%b]" % b",".join(listing.timestamps))
-            if not _NUMBERS.issuperset(map(type, numbers)):
-                return None
-            timestamps += numbers
+            timestamps += listing.timestamps
             lines.append(listing.lines)
             counts.append(count)
             yield len(piece) // _EASIER
@@ -88,22 +89,21 @@ def _pieces(text: bytes) -> Iterator[bytes]:
 
 def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
     """Whether there may be something wrong with one of some events."""
-    lines = listing.lines
-    marks = lines.translate(_MARKS, _NO_MARKS)
-    openings = marks.translate(None, _NO_OPENINGS)
+    lines, values = listing.lines, listing.values
+    marks = values.translate(_MARKS, _NO_MARKS)
     return (
         # There are objects within the values, or brackets in a text.
-        openings.count(b"{") != listing.objects
+        b"{" in values
         # As many levels as brackets are opened, at the most.
         or (
-            b"[" * (limits.depth + 1) in openings.replace(b"{", b"[")
+            b"[" * (limits.depth - _LEVELS + 1) in marks.translate(None, _NO_OPENINGS)
             and any(deeper(text, limits.depth) for text in split(lines))
         )
         or (len(lines) > limits.event_bytes and max(map(len, split(lines))) > limits.event_bytes)
         # A number may be beyond a double, or have more digits than Python takes.
         or _LONG in marks
         # From its end the search takes half the time.
-        or (marks.rfind(_EXPONENT) >= 0 and _NUMBER_WITH_EXPONENT.search(lines) is not None)
+        or (marks.rfind(_EXPONENT) >= 0 and _NUMBER_WITH_EXPONENT.search(values) is not None)
         or not _is_utf8(lines)
     )
 
