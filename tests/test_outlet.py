@@ -61,6 +61,7 @@ class Stage:
     """A request that has arrived, and the transport below it."""
 
     transport: Any = attrs.field(factory=StringTransport)
+    version: bytes = b"1.0"
     clock: Clock = attrs.field(factory=Clock)
     connection: Any = attrs.field(init=False)
     request: Any = attrs.field(init=False)
@@ -71,7 +72,7 @@ class Stage:
         site: Any = BankSite(resource, Clock())
         self.connection = site.buildProtocol(None)
         self.connection.makeConnection(self.transport)
-        self.connection.dataReceived(b"GET / HTTP/1.0\r\n\r\n")
+        self.connection.dataReceived(b"GET / HTTP/%b\r\nHost: x\r\n\r\n" % self.version)
         self.request = resource.request
 
     @property

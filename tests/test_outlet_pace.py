@@ -15,7 +15,7 @@ from pytest_twisted import ensureDeferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from kpiggybank.web.outlet import SLICE_BYTES, Outlet, Stalled
+from kpiggybank.web.outlet import LOOKS, SLICE_BYTES, Outlet, Stalled
 from tests.socket_client import RawClient, Server, settle, turn
 from tests.test_outlet import PATIENCE_SECONDS, Stage, full_transport, write
 from tests.web_client import STALL_SECONDS, has_fired, result_of
@@ -221,7 +221,7 @@ async def test_slow_is_not_still() -> None:
         streaming.client.pause()
         await settle()
         assert streaming.transport.producerPaused
-        clock.advance(1)
+        clock.advance(STALL_SECONDS / LOOKS)  # until somebody looks
         assert len(streaming.server.door.feed) == 1
     clock.advance(STALL_SECONDS)
     await settle()

@@ -14,7 +14,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from kpiggybank.events import PAGE_BYTES, Columns, Event, Page, Range
+from kpiggybank.events import PAGE_BYTES, Columns, Event, EventText, Page, Range
 from kpiggybank.interfaces import InvalidCursor, StoreBroken, StoreFull
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import file as file_module
@@ -105,12 +105,12 @@ async def test_people_delete_old_events(path: Path) -> None:
 
 
 @pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("limit", [1, 3, 50])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 50])
 @ensureDeferred
 async def test_copied_range_is_what_is_read(path: Path, limit: int, descending: bool) -> None:
     """The text of a range is its events, joined, whatever the pieces and equal timestamps."""
     store = await opened(path)
-    await store.append(events([3, 1, 3, 3, 2, 3, 3, 1, 9, 3, -1.5, 2**64]))
+    await store.append(events([3, 1, 3, 3, 2, 3, 3, 1, 9, 3, -1.5, 2**64, 10, 11, 11, 12, 13, 13]))
     for span in (Range(), Range(1, 3), Range(3, 3), Range(4, 8), Range(9), Range(5, 1)):
         expected = [e.json for e in await read_all(store, span, descending=descending)]
         texts: list[bytes] = []
@@ -171,31 +171,35 @@ async def test_copies_learn_how_large_events_are(path: Path) -> None:
     assert len(texts) < 30  # 20 of the large ones
 
 
+@pytest.mark.parametrize("limits", [(2, 9), (1, 2, 9)])
 @ensureDeferred
-async def test_copied_range_is_of_one_moment(path: Path) -> None:
+async def test_copied_range_is_of_one_moment(path: Path, limits: tuple[int, ...]) -> None:
     """What is written while a piece is copied does not change where the next one begins."""
     store = await opened(path)
-    given = events([1, 2, 3, 4])
+    given = events([1, 2, 3, 3, 4])
     await store.append(given)
+    second = "OFFSET" if len(limits) == 2 else "INDEXED BY"  # of a piece's statements
     reading, writing = apsw.Connection(str(path)), apsw.Connection(str(path))
 
     between: list[str] = []
 
     def write_between(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
-        if "OFFSET" in statement and not between:
+        if second in statement and not between:
             between.append(statement)
-            writing.execute("INSERT INTO event VALUES (5, 'late', 1.5, '{\"timestamp\":1.5}', 0)")
+            writing.execute("INSERT INTO event VALUES (6, 'late', 1.5, '{\"timestamp\":1.5}', 0)")
         return True
 
     reading.exec_trace = write_between
     copier = ranges.Copier(Sequence("0123abcd"))
-    first = copier.copy(reading, Range(), Page(2), b",")
-    assert between
-    rest = copier.copy(reading, Range(), Page(9, first.after), b",")
+    pieces: list[EventText] = []
+    for limit in limits:
+        after = pieces[-1].after if pieces else None
+        pieces.append(copier.copy(reading, Range(), Page(limit, after), b","))
     for connection in (reading, writing):
         connection.close()
     await store.close()
-    assert b"%b,%b" % (first.text, rest.text) == b",".join(e.json for e in given)
+    assert between
+    assert b",".join(piece.text for piece in pieces) == b",".join(e.json for e in given)
 
 
 @ensureDeferred

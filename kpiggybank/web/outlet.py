@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from types import TracebackType
@@ -12,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from kpiggybank.web.sending import is_idle, send_now
+from kpiggybank.web.sending import offer, send_now
 
 T = TypeVar("T")
 
@@ -76,13 +77,16 @@ class Outlet:
         Raises:
             Stalled: the reader took nothing of it for too long.
         """
-        # Not all at once: each slice that the reader takes is a sign of life.
-        whole = memoryview(piece)
-        for start in range(0, len(piece), SLICE_BYTES):
-            self._put(before, whole[start : start + SLICE_BYTES])
-            before = b""
+        channel = self._request.channel
+        left = offer(channel, self._framed(before, piece))
+        while left:
+            # The transport copies what it gets, so it gets no more than it can send soon.
+            first, *others = left
+            channel.write(bytes(first[:SLICE_BYTES]))
+            left = [first[SLICE_BYTES:], *others] if len(first) > SLICE_BYTES else others
             if self._paused is not None:
                 await self._patiently(self._paused)
+            left = offer(channel, left)
 
     def send(self, piece: bytes) -> Deferred[None] | None:
         """Send a piece as `write` does, without a coroutine where there is nothing to wait for.
@@ -93,21 +97,17 @@ class Outlet:
         """
         if len(piece) > SLICE_BYTES:
             return Deferred.fromCoroutine(self.write(piece))
-        self._put(piece)
+        send_now(self._request.channel, *self._framed(piece))
         return None if self._paused is None else self._patiently(self._paused)
 
-    def _put(self, *parts: bytes | memoryview) -> None:
+    def _framed(self, *parts: bytes) -> Sequence[bytes]:
+        """Parts of the body together as they are to be sent; none where the client has gone."""
         request = self._request
-        transport: Any = getattr(request.channel, "transport", None)
-        if not is_idle(transport):
-            request.write(b"".join(parts))
-            return
         size = sum(map(len, parts))
+        if request.channel is None or not size:  # a chunk of no bytes would be the last one
+            return ()
         request.sentLength += size
-        if request.chunked:
-            send_now(transport, b"%x\r\n" % size, *parts, b"\r\n")
-        else:
-            send_now(transport, *parts)
+        return (b"%x\r\n" % size, *parts, b"\r\n") if request.chunked else parts
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
         self._unread, self._taken_at = self._backlog(), self._clock.seconds()

@@ -17,7 +17,7 @@ from zope.interface import provider
 from kpiggybank.web.answers import COMMON_HEAD, PAGE_HEAD, POLICY
 from kpiggybank.web.bounds import is_counted
 from kpiggybank.web.journal import CUT, GONE, OTHER
-from kpiggybank.web.sending import is_idle, send_now
+from kpiggybank.web.sending import send_now
 
 #: Chunks of a body of which nobody asks how small they are, and the bytes that all must have on
 #: average. To cut out a chunk takes as long as to read hundreds of bytes.
@@ -193,11 +193,10 @@ class BankRequest(Request):
             tail = b"" if self.method == b"HEAD" else body
             self.sentLength = len(tail)
             whole = b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), common, tail)
-            transport = self.channel.transport
-            if self._answering is not None and is_idle(transport):
-                send_now(transport, whole)
+            if self._answering is not None:
+                send_now(self.channel, whole)
             else:
-                transport.write(whole)
+                self.channel.write(whole)
         self.finish()
 
     def write(self, data: bytes) -> None:

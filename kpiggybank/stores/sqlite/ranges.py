@@ -34,15 +34,29 @@ _PLACE = """
     FROM event AS here WHERE seq = ?
 """
 
-# The text is joined by SQLite, in C and without the interpreter's lock. Where the next piece begins
-# is another statement: as a part of the same one, SQLite would copy the text once more. What is the
+# The text is joined by SQLite, in C and without the interpreter's lock. Where the piece ends is
+# another statement: as a part of the same one, SQLite would copy the text once more. What is the
 # same again and again is written out: to bind a limit makes SQLite plan anew, which takes longer
 # than to answer.
 _COPY = """
     SELECT CAST(group_concat(json, '{comma}') AS BLOB)
     FROM (SELECT json FROM event WHERE {condition} LIMIT {limit})
 """
-_LAST = "SELECT seq FROM event WHERE {condition} LIMIT 1 OFFSET {limit} - 1"
+_LAST = """
+    SELECT seq, timestamp, EXISTS (SELECT * FROM event
+                                   WHERE timestamp = last.timestamp AND seq > last.seq)
+    FROM event AS last WHERE {condition} LIMIT 1 OFFSET {limit} - 1
+"""
+# A piece that ends with a timestamp needs no limit, and so no inner query, from which SQLite would
+# copy each event. The order is that of the index.
+_COPY_TO = """
+    SELECT CAST(group_concat(json, '{comma}') AS BLOB)
+    FROM event INDEXED BY event_timestamp WHERE timestamp > ? AND timestamp <= ?
+"""
+_LAST_BEFORE = """
+    SELECT seq, timestamp FROM event WHERE timestamp > ? AND timestamp < ?
+    ORDER BY timestamp DESC, seq DESC LIMIT 1
+"""
 
 #: The bytes of the smallest event.
 _SMALLEST = len(b'{"timestamp":0}')
@@ -102,21 +116,46 @@ class Copier:
         self, connection: apsw.Connection, questions: Seq[rows.Question], limit: int, comma: bytes
     ) -> EventText:
         texts: list[bytes] = []
-        for condition, bindings in questions:
-            asked = _COPY.format(comma=comma.decode(), condition=condition, limit=limit)
-            # As long as this has not ended, the next statement sees the same events.
-            with closing(connection.execute(asked, bindings)) as found:
-                (text,) = next(found)
-                if text is None:
-                    continue
+        for question in questions:
+            copy = _copy_on if question[0] is _BEYOND else _copy_some
+            text, last = copy(connection, question, limit, comma.decode())
+            if text:
                 texts.append(text)
-                if len(text) < limit * _SMALLEST:  # there are fewer
-                    continue
-                asked = _LAST.format(condition=condition, limit=limit)
-                last = connection.execute(asked, bindings).get
             if last is not None:
                 return EventText(comma.join(texts), self._sequence.cursor(last))
         return EventText(comma.join(texts), None)
+
+
+def _copy_some(
+    connection: apsw.Connection, question: rows.Question, limit: int, comma: str
+) -> tuple[bytes | None, int | None]:
+    """The text of the first events, and the sequence of the last one where there may be more."""
+    condition, bindings = question
+    asked = _COPY.format(comma=comma, condition=condition, limit=limit)
+    # As long as this has not ended, the next statement sees the same events.
+    with closing(connection.execute(asked, bindings)) as found:
+        (text,) = next(found)
+        if text is None or len(text) < limit * _SMALLEST:  # there are fewer
+            return text, None
+        last = connection.execute(_LAST.format(condition=condition, limit=limit), bindings).get
+    return text, last and last[0]
+
+
+def _copy_on(
+    connection: apsw.Connection, question: rows.Question, limit: int, comma: str
+) -> tuple[bytes | None, int | None]:
+    """The same where there are probably more, at less cost: of whole timestamps, if it can be."""
+    condition, (after, high) = question
+    asked = _LAST.format(condition=condition, limit=limit)
+    with closing(connection.execute(asked, (after, high))) as found:  # as above
+        for seq, timestamp, more in found:
+            last = seq, timestamp
+            if more:
+                last = connection.execute(_LAST_BEFORE, (after, timestamp)).get
+            if last is not None:
+                asked = _COPY_TO.format(comma=comma)
+                return connection.execute(asked, (after, last[1])).get, last[0]
+    return _copy_some(connection, question, limit, comma)
 
 
 def _questions(
