@@ -58,13 +58,13 @@ def quickly(text: bytes, limits: EventLimits = LIMITS) -> Generator[int, None, D
                 return None
             listing = _shape.read(piece)
             if listing is None:
+                _shape.doubt(text)
                 return None
             count = len(listing.timestamps)
             if len(timestamps) + count > limits.events:
                 raise too_many(limits)
-            if not _NUMBERS.issuperset(map(type, listing.timestamps)):
-                return None
             if _may_be_wrong(listing, limits):
+                _shape.doubt(text)
                 return None
             timestamps += listing.timestamps
             lines.append(listing.lines)
@@ -92,8 +92,9 @@ def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
     lines, values = listing.lines, listing.values
     marks = values.translate(_MARKS, _NO_MARKS)
     return (
+        not _NUMBERS.issuperset(map(type, listing.timestamps))
         # There are objects within the values, or brackets in a text.
-        b"{" in values
+        or b"{" in values
         # As many levels as brackets are opened, at the most.
         or (
             b"[" * (limits.depth - _LEVELS + 1) in marks.translate(None, _NO_OPENINGS)

@@ -24,6 +24,8 @@ TIMESTAMP = "timestamp"
 #: Of lists that could not be read, before their names are learnt: to learn takes a millisecond, as
 #: long as to read so much in another way.
 LEARN_BYTES = 2**14
+#: Of lists for which what is known was of no use, before all of it is forgotten.
+FORGET_BYTES = 2**20
 
 #: Longer ones may be beyond a double.
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -111,13 +113,16 @@ class Shape:
     What it has learnt tells how fast a list is read, and never what is read.
     """
 
-    _members: Members = attrs.field(factory=lambda: {TIMESTAMP: NoneType}, init=False)
-    _unread: int = attrs.field(default=0, init=False)
+    _members: Members = attrs.field(init=False)
     _reader: _Reader = attrs.field(init=False)
+    _unread: int = attrs.field(default=0, init=False)
+    _useless: int = attrs.field(default=0, init=False)
 
-    @_reader.default
-    def _its_reader(self) -> _Reader:
-        return _Reader(self._members)
+    def __attrs_post_init__(self) -> None:
+        self._know({TIMESTAMP: NoneType})
+
+    def _know(self, members: Members) -> None:
+        self._members, self._reader = members, _Reader(members)
 
     def read(self, text: bytes) -> Listing | None:
         """The events in a list, None where more must be known of it, or it may not be compact.
@@ -141,9 +146,15 @@ class Shape:
         found = members_of(_decode_objects(text))
         if found is None or TIMESTAMP not in found or any_reserved(found):
             return False
-        self._members = united(self._members, found) or found
-        self._reader = self._its_reader()
+        self._know(united(self._members, found) or found)
         return True
+
+    def doubt(self, text: bytes) -> None:
+        """Hear that a list had to be read in another way: a single odd one may be the cause."""
+        self._useless += len(text)
+        if self._useless >= FORGET_BYTES:
+            self._useless = 0
+            self._know({TIMESTAMP: NoneType})
 
 
 def _struct(types: Mapping[str, Any], needed: str | None = None) -> Any:
