@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from kpiggybank.decoding import decode
+from kpiggybank.events import Number
 from kpiggybank.kinds import Members, members_of, united
 from kpiggybank.rules import any_reserved
 
@@ -27,6 +28,7 @@ LEARN_BYTES = 2**14
 #: Of lists for which what is known was of no use, before all of it is forgotten.
 FORGET_BYTES = 2**20
 
+_NUMBERS = frozenset({int, float})  # a bool is an int, too
 #: Longer ones may be beyond a double.
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 #: Stands where a member is not there: unlike `UNSET`, it can be joined with the others.
@@ -36,20 +38,19 @@ _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-@attrs.frozen
-class Listing:
+class Listing(msgspec.Struct, frozen=True, gc=False):
     """The events of a list.
 
     Attributes:
         lines: their texts, each with the end of its line.
-        timestamps: of all; they may be of any type.
+        timestamps: of all.
         values: the texts of all values that may be of any type, with ends of lines between them.
             Some may be empty. All others are null, bools, integers or texts, of the events
             themselves or of objects in them.
     """
 
     lines: bytes
-    timestamps: Sequence[Any]
+    timestamps: Sequence[Number]
     values: bytes
 
 
@@ -77,14 +78,14 @@ class _Reader:
     def read(self, text: bytes) -> Listing | None:
         """The events in a list, None where a member has another place or a name comes twice.
 
-        Also where there may be white space within it.
+        Also where there may be white space within it, or a timestamp is no number.
 
         Raises:
             msgspec.DecodeError: it is no list of such events.
         """
         events = self._decode(text)
         lines = _encode_lines(events)
-        joined = lines.replace(b"\n", b",")[:-1]
+        joined = memoryview(lines.replace(b"\n", b","))[:-1]
         if len(joined) != len(text) - len(b"[]") or not text.startswith(joined, 1):
             return None
         columns = [b"\n".join(column) for column in self._columns(events)]
@@ -93,6 +94,8 @@ class _Reader:
         timestamps = list(map(self._timestamp, events))
         if self._raw_timestamps:
             timestamps = decode(b"[%b]" % b",".join(timestamps))
+            if not _NUMBERS.issuperset(map(type, timestamps)):
+                return None
         return Listing(lines, timestamps, b"\n".join(columns))
 
     def _columns(self, events: Sequence[Any]) -> Iterator[Iterator[Any]]:

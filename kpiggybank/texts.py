@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import chain, islice
+from operator import itemgetter
 
 import msgspec
+
+_without_end = itemgetter(slice(-1))
 
 
 def split(lines: bytes) -> list[bytes]:
     """The texts in some lines, each of which has an end."""
     # Its way to find the ends takes a quarter of the time that `bytes.split` takes.
-    return [line[:-1] for line in BytesIO(lines)]
+    return list(map(_without_end, BytesIO(lines)))
 
 
 class Texts(msgspec.Struct, frozen=True, eq=False):

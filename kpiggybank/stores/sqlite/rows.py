@@ -67,9 +67,13 @@ def insert(connection: apsw.Connection, first: int, events: Columns) -> None:
     for start in range(0, len(events), _TOGETHER):
         part = slice(start, start + _TOGETHER)
         seq, ids, timestamps = first + start, events.ids[part], events.timestamps[part]
-        values = _values(seq, ids, timestamps, list(islice(texts, _TOGETHER)))
-        more = len(values) // _COLUMNS - 1
-        connection.execute(_INSERT + _VALUES + f", {_VALUES}" * more, values)
+        jsons = list(islice(texts, _TOGETHER))
+        asked = _INSERT + _VALUES + f", {_VALUES}" * (len(jsons) - 1)
+        try:
+            connection.execute(asked, _values(seq, ids, timestamps, jsons))
+        except OverflowError:  # that is rare, so it is not asked beforehand
+            numbers = [*map(sortable, timestamps)]
+            connection.execute(asked, _values(seq, ids, numbers, jsons))
 
 
 def insert_whole(connection: apsw.Connection, first: int, events: Columns) -> None:
@@ -89,11 +93,9 @@ def insert_whole(connection: apsw.Connection, first: int, events: Columns) -> No
 def _values(first: int, ids: Seq[str], timestamps: Seq[Number], texts: Seq[bytes]) -> list[Any]:
     """The values of some rows, one row after the other. They are made column by column."""
     if len(ids) == 1:  # for which that takes three times as long
-        (id,), (json,), timestamp = ids, texts, sortable(timestamps[0])
+        (id,), (json,), (timestamp,) = ids, texts, timestamps
         return [first, id, timestamp, json, checksum(first, id, timestamp, json)]
     seqs = range(first, first + len(ids))
-    if min(timestamps) < -(2**63) or max(timestamps) >= 2**63:
-        timestamps = [*map(sortable, timestamps)]
     values: list[Any] = [None] * (_COLUMNS * len(ids))
     values[0::_COLUMNS] = seqs
     values[1::_COLUMNS] = ids
