@@ -111,8 +111,10 @@ def _data(text: bytes) -> Generator[int, None, bytes]:
     """The JSON in the sole member `data` of an object, or the object where it is another one."""
     try:
         data: Any = memoryview(_decode_envelope(text).data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.ValidationError, RecursionError):
         return text
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"the data is not JSON: {error}") from None
     yield len(text) // _EASIER_TEXT
     if data[:1] != b'"':
         return bytes(data)

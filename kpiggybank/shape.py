@@ -58,16 +58,16 @@ class _Reader:
     """Reads a list of events that have some of these members, in this order."""
 
     def __init__(self, members: Members) -> None:
+        self._raw_timestamps = members[TIMESTAMP] is not int
+        members = {**members, TIMESTAMP: Raw if self._raw_timestamps else _Int64}
         types: dict[str, Any] = {
             name: _struct(kind) if isinstance(kind, Mapping) else kind
             for name, kind in members.items()
         }
-        types[TIMESTAMP] = _Int64 if members[TIMESTAMP] is int else Raw
         event = _struct(types, needed=TIMESTAMP)
         self._decode = msgspec.json.Decoder(GenericAlias(list, event)).decode
         getters = dict(zip(members, map(attrgetter, event.__struct_fields__), strict=True))
         self._timestamp = getters[TIMESTAMP]
-        self._raw_timestamps = types[TIMESTAMP] is Raw
         self._raws = _getters(event, types)
         self._objects = [
             (getters[name], types[name], _getters(types[name], kind))

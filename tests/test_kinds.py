@@ -81,6 +81,8 @@ def test_each_odd_value(name: str, odd: bytes) -> None:
             assert read_quickly(listed(USUAL)) is not None
             for _ in range(2):
                 assert_same(listed(USUAL, event))
+        with fresh_shape():
+            assert_same(listed(event, event))
 
 
 @pytest.mark.parametrize("depth", range(1, 7))

@@ -184,6 +184,14 @@ def test_event_with_a_member_data() -> None:
     assert from_json(body).texts == [body]
 
 
+def test_large_data_that_is_not_json() -> None:
+    """It is no event that is too large."""
+    events = b",".join([b'{"timestamp":1}'] * LIMITS.events)
+    with pytest.raises(InvalidEvent, match=r"not JSON.*byte") as caught:
+        from_json(b'{"data":[%b,%b,nul]}' % (events, b'"%b"' % (b"x" * LIMITS.event_bytes)))
+    assert caught.type is InvalidEvent
+
+
 @pytest.mark.parametrize("body", [b"", b"date=1", b"xdata=1", b"data", b"a=1&b=data=1"])
 def test_form_without_the_field(body: bytes) -> None:
     """A form must have the field."""
