@@ -70,6 +70,9 @@ def test_same_as_the_thorough_way(events: list[dict[str, bytes]]) -> None:
         assert read_quickly(listed(USUAL, USUAL)) is not None
         for _ in range(2):
             assert_same(listed(USUAL, *events))
+    with fresh_shape():
+        for some in (events[:1] * 2, events, [USUAL]):
+            assert_same(listed(*some))
 
 
 @pytest.mark.parametrize("odd", ODD)
