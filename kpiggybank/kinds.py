@@ -15,7 +15,7 @@ NAMES = 48
 
 #: The type of a member's values: one of these, `NoneType` where all are null, or `Raw`, which may
 #: be anything. Each may be null, too. For objects, their own members, none of which is an object.
-Kind = type | Mapping[str, type]
+Kind = type | Mapping[str, "Kind"]
 #: The names of members, in order, with the kinds of their values.
 Members = Mapping[str, Kind]
 
@@ -62,7 +62,7 @@ def _common(one: Kind, other: Kind) -> Kind | None:
     if one is NoneType:
         return other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return united(one, other)  # type: ignore[return-value]  # there is no object within it
+        return united(one, other)
     return None if isinstance(one, Mapping) or isinstance(other, Mapping) else Raw
 
 
