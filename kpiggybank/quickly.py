@@ -1,8 +1,9 @@
 """The quick way to read a list of events: their values are looked through, not decoded.
 
-Only the members are found, in a third of the time: msgspec passes over their values, by which it
-checks that they are JSON, and joins them again; a few searches through the text tell that nothing
-else can be wrong with them. A list of which they cannot tell that is left to the thorough way.
+Only the members are found, in a third of the time. Where the type of a value is not known, msgspec
+passes over it, by which it checks that it is JSON; a few searches through these values tell that
+nothing else can be wrong with them. A list of which they cannot tell that is left to the thorough
+way.
 """
 
 from __future__ import annotations
