@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -94,7 +95,7 @@ class Bank:
             if latest is not None:
                 self._mint.go_on_after(latest)
 
-    def deposit(self, deposit: Deposit, key: str | None = None) -> Deferred[list[str]]:
+    def deposit(self, deposit: Deposit, key: str | None = None) -> Deferred[Sequence[str]]:
         """Store what a request brought; fires with the ids, in order, once all of it is durable.
 
         With an idempotency key the ids are the key itself for a single event, and `KEY.0`, `KEY.1`
@@ -104,6 +105,7 @@ class Bank:
         came with another deposit before, and with `StoreUnavailable`.
         """
         count = len(deposit.timestamps)
+        ids: Sequence[str]
         absent: tuple[str, ...] = ()
         if key is None:
             ids = self._mint.several(count)
@@ -118,7 +120,9 @@ class Bank:
         # Followers must hear of it even when the sender has gone meanwhile.
         return shield(written)
 
-    def _answered(self, result: Failure | None, number: int, ids: list[str]) -> Failure | list[str]:
+    def _answered(
+        self, result: Failure | None, number: int, ids: Sequence[str]
+    ) -> Failure | Sequence[str]:
         if result is not None:
             self.appends.end(number, _outcome(result), len(ids))
             return result

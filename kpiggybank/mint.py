@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from secrets import randbits
+from typing import overload
 
 import attrs
+from msgspec import Raw
 
 _MINTED = re.compile("[0-9a-f]{28}")
 #: The last three digits of an id; to write many ids as a whole takes twice as long.
@@ -44,19 +47,52 @@ class Mint:
         """The next id."""
         return self.several(1)[0]
 
-    def several(self, count: int) -> list[str]:
+    def several(self, count: int) -> Sequence[str]:
         """The next ids, at less cost than one by one."""
         now = self._milliseconds()
         first = (now << 64) | randbits(63) if now > self._last >> 64 else self._last + 1
         self._last = max(self._last, first + count - 1)
         if count == 1:
             return [f"{first:028x}"]
-        ids: list[str] = []
-        while len(ids) < count:
-            high, low = divmod(first + len(ids), len(_ENDINGS))
-            endings = _ENDINGS[low : low + count - len(ids)]
-            ids += map(f"{high:025x}".__add__, endings)
-        return ids
+        return Minted(first, count)
+
+
+class Minted(Sequence[str]):
+    """Ids that follow each other, made anew each time they are asked for.
+
+    As with the texts of events: to have and to free a thousand of them takes longer than to make
+    them again, a few at a time.
+    """
+
+    def __init__(self, first: int, count: int) -> None:
+        self._numbers = range(first, first + count)
+        #: Those that begin alike, by their beginning and their endings.
+        self._runs: list[tuple[str, Sequence[str]]] = []
+        while count > 0:
+            high, low = divmod(first, len(_ENDINGS))
+            endings = _ENDINGS[low : low + count]
+            self._runs.append((f"{high:025x}", endings))
+            first += len(endings)
+            count -= len(endings)
+
+    @property
+    def json(self) -> Raw:
+        """All of them as a JSON array."""
+        runs = [f'"{start}' + f'","{start}'.join(endings) + '"' for start, endings in self._runs]
+        return Raw(f"[{','.join(runs)}]")
+
+    def __len__(self) -> int:
+        return self._numbers.stop - self._numbers.start
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable([map(start.__add__, ends) for start, ends in self._runs])
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        return list(self)[place] if isinstance(place, slice) else f"{self._numbers[place]:028x}"
 
 
 def is_minted(id: str) -> bool:

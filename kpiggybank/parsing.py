@@ -38,7 +38,7 @@ _PRINTABLE, _PLAIN = bytes.maketrans(b"%+=", b"= \0"), bytes.maketrans(b"=\0", b
 _SPACED = bytes.maketrans(b"+", b" ")
 
 #: White space between the parts of JSON; and in so many bytes of a list it shows, if it has any.
-_WHITE, _LOOKED_BYTES = re.compile(rb"[\[{,:]\s|\s[\]}]"), 1000
+_WHITE, _LOOKED_BYTES = re.compile(rb"[\[{,:]\s|\s[\]}]"), 250
 
 #: Of a longer field of a form, so many bytes are unquoted at once.
 _QUOTED_BYTES = 2**16

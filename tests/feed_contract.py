@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
 from kpiggybank.events import Change, Event, EventPage, Page, Range
@@ -250,3 +252,17 @@ class ArrivalContract:
         await store.append([event("b", 1)])
         changes = await store.changes(cursor, 10)
         assert [change.event.id for change in changes] == ["z", "a", "m", "b"]
+
+    @ensureDeferred
+    @pytest.mark.parametrize("place", [0, 99, 100, 320, 349, 350])
+    async def test_lists_at_once(self, store: IEventBank, place: int) -> None:
+        """Lists in flight together keep their order, also with an odd timestamp among theirs."""
+        cursor = await store.last()
+        times: list[float] = list(range(400))
+        times[place] = 2**64
+        ends = [0, 100, 230, 231, 350, 351, 352, 400]
+        lists = [events(times[a:b], f"n{a}-") for a, b in pairwise(ends)]
+        await gatherResults([store.append(each) for each in lists])
+        changes = await store.changes(cursor, 1000)
+        assert [change.event for change in changes] == [event for each in lists for event in each]
+        assert len({change.cursor for change in changes}) == 400

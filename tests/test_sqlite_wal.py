@@ -249,7 +249,7 @@ def test_undone_transactions_are_no_damage(path: Path) -> None:
     for number in range(3):
         file.write([numbered(number)])
         file._writer.execute("BEGIN")
-        rows.insert(file._writer, 10, many)
+        rows.insert(file._writer, 10, [many])
         file._writer.execute("ROLLBACK")
     copy = Path(shutil.copy(path, path.with_suffix(".copy")))
     shutil.copy(f"{path}-wal", f"{copy}-wal")

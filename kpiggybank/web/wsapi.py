@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -47,7 +49,9 @@ CURSOR_HEADER = b"KPIggyBank-Cursor"
 _KEY = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _ROOT = "/wsapi/interaction_data"
 _ROWS = f"{_ROOT}/rows"
-_encode = msgspec.json.Encoder().encode
+
+#: `Minted` ids have their own way.
+_encode = msgspec.json.Encoder(enc_hook=attrgetter("json")).encode
 
 
 @attrs.define(eq=False, slots=False)  # Klein keeps its bound copy on the instance
@@ -107,7 +111,7 @@ class WsApi:
         ):
             raise Overloaded("too much is waiting to be stored")
 
-        def stored(ids: list[str]) -> bytes:
+        def stored(ids: Sequence[str]) -> bytes:
             return answer(request, _encode({"ok": True, "ids": ids}), 201)
 
         return self._bank.deposit(deposit, key).addCallback(stored)

@@ -13,6 +13,10 @@ from kpiggybank.events import Columns, Event, same_value
 from kpiggybank.interfaces import IdConflict, StoreDamaged
 from kpiggybank.stores.sqlite import rows
 
+#: Events of a list on average, from which on lists stay as they are: one that is joined from others
+#: has all its ids in memory.
+MANY = 16
+
 
 class Append(msgspec.Struct, frozen=True):
     """The arguments of one `IEventStore.append`."""
@@ -44,19 +48,20 @@ class Insertion:
             the failure of each append, if any.
         """
         if not any(append.absent for append in group):
-            together = Columns.joined([append.events for append in group])
+            lists = [append.events for append in group]
             try:
-                rows.insert(self._connection, self.newest + 1, together)
-            except apsw.ConstraintError:
+                rows.insert(self._connection, self.newest + 1, lists)
+            except (apsw.ConstraintError, OverflowError):
                 self._connection.execute("ROLLBACK; BEGIN IMMEDIATE")
             else:
-                self._inserted(together)
+                self._inserted(lists)
                 return [None] * len(group)
         return [self._insert(append) for append in group]
 
-    def _inserted(self, events: Columns) -> None:
-        self.newest += len(events)
-        self.events.append(events)
+    def _inserted(self, lists: Seq[Columns]) -> None:
+        count = sum(map(len, lists))
+        self.newest += count
+        self.events += lists if count >= MANY * len(lists) else [Columns.joined(lists)]
 
     def _insert(self, append: Append) -> Failure | None:
         if append.absent and self._there(append.absent):
@@ -66,7 +71,7 @@ class Insertion:
         except apsw.ConstraintError:
             # An id is taken. That is rare, so it is not asked beforehand.
             return self._repeat(append.events)
-        self._inserted(append.events)
+        self._inserted([append.events])
         return None
 
     def _repeat(self, events: Columns) -> Failure | None:

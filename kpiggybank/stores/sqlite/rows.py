@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from collections.abc import Sequence as Seq
 from contextlib import closing
-from itertools import islice
+from functools import cache
+from itertools import chain, islice
 from typing import Any, cast
 
 import apsw
@@ -56,34 +57,55 @@ def event_of(row: Row) -> Event:
     return Event(id, exact_timestamp(timestamp, json), json)
 
 
-def insert(connection: apsw.Connection, first: int, events: Columns) -> None:
-    """Insert events under ascending sequences, within a transaction.
+def insert(connection: apsw.Connection, first: int, lists: Seq[Columns]) -> None:
+    """Insert lists of events, one after the other under ascending sequences, in a transaction.
 
     Raises:
         apsw.ConstraintError: an id is there already; those before it have been inserted.
+        OverflowError: a timestamp is too large for SQLite; some before it have been inserted.
         apsw.Error: the transaction must be undone, or SQLite has already undone it.
     """
-    texts = iter(events.texts)
-    for start in range(0, len(events), _TOGETHER):
-        part = slice(start, start + _TOGETHER)
-        seq, ids, timestamps = first + start, events.ids[part], events.timestamps[part]
-        jsons = list(islice(texts, _TOGETHER))
-        asked = _INSERT + _VALUES + f", {_VALUES}" * (len(jsons) - 1)
-        try:
-            connection.execute(asked, _values(seq, ids, timestamps, jsons))
-        except OverflowError:  # that is rare, so it is not asked beforehand
-            numbers = [*map(sortable, timestamps)]
-            connection.execute(asked, _values(seq, ids, numbers, jsons))
+    ids = chain.from_iterable([events.ids for events in lists])
+    timestamps = chain.from_iterable([events.timestamps for events in lists])
+    texts = chain.from_iterable([events.texts for events in lists])
+
+    def values(first: int, count: int) -> list[Any]:
+        return _values(
+            first,
+            list(islice(ids, count)),
+            list(islice(timestamps, count)),
+            list(islice(texts, count)),
+        )
+
+    end = first + sum(map(len, lists))
+    rest = end - (end - first) % _TOGETHER
+    if rest > first:
+        starts = range(first, rest, _TOGETHER)
+        connection.executemany(_inserting(_TOGETHER), (values(each, _TOGETHER) for each in starts))
+    if end > rest:
+        connection.execute(_inserting(end - rest), values(rest, end - rest))
+
+
+@cache
+def _inserting(count: int) -> str:
+    """What inserts so many rows."""
+    return _INSERT + ", ".join([_VALUES] * count)
 
 
 def insert_whole(connection: apsw.Connection, first: int, events: Columns) -> None:
-    """Insert all or none: as `insert`, but where an id is there nothing has been inserted."""
+    """Insert all or none, whatever their timestamps.
+
+    Raises:
+        apsw.ConstraintError: an id is there already; nothing has been inserted.
+        apsw.Error: the transaction must be undone, or SQLite has already undone it.
+    """
+    sorted_by = Columns(events.ids, [*map(sortable, events.timestamps)], events.texts)
     if len(events) == 1:
-        insert(connection, first, events)
+        insert(connection, first, [sorted_by])
         return
     connection.execute("SAVEPOINT list")
     try:
-        insert(connection, first, events)
+        insert(connection, first, [sorted_by])
     except apsw.ConstraintError:
         connection.execute("ROLLBACK TO list; RELEASE list")
         raise
