@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.task import Clock
 
-from kpiggybank.stores.sqlite.workers import Workers
+from kpiggybank.stores.sqlite.workers import TOGETHER_SECONDS, Workers
 
 reactor: Any = _reactor  # to mypy, it is a module
 
@@ -72,6 +74,51 @@ async def test_results_leave_room(workers: Workers) -> None:
     await gatherResults([workers.do(go.acquire).addCallback(told) for _ in range(count)])
     following[0].cancel()
     assert max(map(seen.count, seen)) <= 3
+
+
+@ensureDeferred
+async def test_results_do_not_wait_for_long_work() -> None:
+    """What is done is told, though the thread goes on with work that needs just that."""
+
+    def tell(_: object, go: threading.Event) -> None:
+        go.set()
+
+    workers = Workers(reactor, 1, "test")
+    workers.start()
+    for _ in range(20):
+        go = threading.Event()
+        workers.do(partial(int, 0)).addCallback(tell, go)
+        assert await workers.do(partial(go.wait, 10))
+    await workers.stop()
+
+
+def test_results_are_told_together() -> None:
+    """For many small pieces of work the reactor is told once, and looks after the rest itself."""
+    calls: Queue[Callable[[], None]] = Queue()
+    clock: Any = Clock()
+    clock.callFromThread = calls.put
+    workers = Workers(clock, 1, "test")
+    outcomes: list[int] = []
+    for number in range(100):
+        workers.do(partial(abs, number)).addCallback(outcomes.append)
+    workers.start()
+    calls.get(timeout=10)()
+    assert outcomes == list(range(100))
+    assert calls.empty()
+
+    go = threading.Event()
+    for number in range(2):
+        workers.do(partial(abs, number)).addCallback(outcomes.append)
+    workers.do(go.wait)
+    while len(workers._results) < 2:
+        threading.Event().wait(0.001)
+    clock.advance(TOGETHER_SECONDS)
+    assert outcomes[100:] == [0, 1]
+    go.set()
+    stopped = workers.stop()
+    while not stopped.called:
+        calls.get(timeout=10)()
+    assert not clock.getDelayedCalls()
 
 
 @ensureDeferred

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
+
+#: How long a result may wait at the most while there is more to do; see `Workers`.
+TOGETHER_SECONDS = 0.002
 
 T = TypeVar("T")
 
@@ -27,14 +29,18 @@ class Workers:
     Twisted's thread pool does the same and more, and to hand a query over costs it more time than
     SQLite needs to answer.
 
+    Results are told together when nothing is left to be begun. For each by itself the reactor would
+    wake up, and contend with the threads for the interpreter's lock: on one core, that took a tenth
+    of the time of small reads. Where the threads do not come to an end, it looks after them itself.
+
     Args:
-        reactor: gets the results.
+        reactor: gets the results; it provides `IReactorFromThreads` and `IReactorTime`.
         count: how many threads.
         name: of each of them, for debuggers.
         niceness: by how much they stand back when others of this machine want its cores.
     """
 
-    _reactor: IReactorFromThreads
+    _reactor: Any
     _count: int
     _name: str
     _niceness: int = 0
@@ -42,6 +48,9 @@ class Workers:
     #: Results on their way, and whether the reactor has been told to fetch them.
     _results: deque[tuple[Deferred[Any], Any]] = attrs.field(factory=deque, init=False)
     _told: bool = attrs.field(default=False, init=False)
+    #: Pieces of work whose results have not been fetched, and the next look after them.
+    _open: int = attrs.field(default=0, init=False)
+    _next_look: Any = attrs.field(default=None, init=False)
     _stopped: Deferred[None] = attrs.field(factory=Deferred, init=False)
 
     def start(self) -> None:
@@ -56,6 +65,8 @@ class Workers:
         """
         done: Deferred[T] = Deferred()
         self._jobs.put((done, work))
+        self._open += 1
+        self._look_later()
         return done
 
     def stop(self) -> Deferred[None]:
@@ -74,8 +85,8 @@ class Workers:
             except BaseException:  # whatever it is, it is the outcome of this work
                 result = Failure()
             self._results.append((done, result))
-            # To wake the reactor is dear: once is enough for all that it has not fetched yet.
-            if not self._told:
+            # Once is enough for all that the reactor has not fetched yet.
+            if self._jobs.empty() and not self._told:
                 self._told = True
                 self._reactor.callFromThread(self._fetch)
         self._reactor.callFromThread(self._end)
@@ -85,9 +96,23 @@ class Workers:
         # No more than are there now: while these are taken, the threads may bring others forever.
         for _ in range(len(self._results)):
             done, result = self._results.popleft()
+            self._open -= 1
             done.callback(result)
 
+    def _look_later(self) -> None:
+        # A single one is told at once.
+        if self._open > 1 and self._next_look is None:
+            self._next_look = self._reactor.callLater(TOGETHER_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._next_look = None
+        self._fetch()
+        self._look_later()
+
     def _end(self) -> None:
+        self._fetch()  # what the last thread did not tell, as all were to end
         self._count -= 1
         if self._count == 0:
+            if self._next_look is not None:
+                self._next_look.cancel()
             self._stopped.callback(None)
