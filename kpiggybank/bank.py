@@ -81,9 +81,11 @@ class Bank:
     _mint: Mint = attrs.field(factory=Mint)
     appends: Appends = attrs.field(factory=Appends)
     _feed: Feed = attrs.field(init=False)
+    _copier: IRangeCopier | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._feed = Feed(self._store, self._clock)
+        self._copier = IRangeCopier(self._store, None)
         if IChangeNotifier.providedBy(self._store):
             IChangeNotifier(self._store).notify(self._feed.ring)
 
@@ -136,8 +138,8 @@ class Bank:
 
     def copy(self, span: Range, page: Page, comma: bytes) -> Deferred[EventText]:
         """Read a piece of a range as text: `IRangeCopier.copy`, but all conditions are met."""
-        if IRangeCopier.providedBy(self._store) and not page.where:
-            return IRangeCopier(self._store).copy(span, page, comma)
+        if self._copier is not None and not page.where:
+            return self._copier.copy(span, page, comma)
         return self._store.read(span, page).addCallback(EventPage.joined, comma)
 
     async def page(self, span: Range, page: Page) -> EventPage:

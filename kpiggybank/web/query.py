@@ -47,26 +47,24 @@ class Query:
         Raises:
             BadQuery: it is given twice, or is not UTF-8.
         """
-        if name.encode() not in self.args:  # as most are
-            return None
-        texts = self._texts(name)
-        if len(texts) > 1:
-            raise BadQuery(f"'{name}' is given more than once")
-        return texts[0]
+        value = self._value(name)
+        return None if value is None else _decoded(name, value)
 
-    def _texts(self, name: str) -> Sequence[str]:
-        try:
-            return [value.decode() for value in self.args.get(name.encode(), ())]
-        except UnicodeDecodeError:
-            raise BadQuery(f"'{name}' is not UTF-8") from None
+    def _value(self, name: str) -> bytes | None:
+        values = self.args.get(name.encode())
+        if values is None:  # as most are
+            return None
+        if len(values) > 1:
+            raise BadQuery(f"'{name}' is given more than once")
+        return values[0]
 
     def number(self, name: str) -> Number | None:
         """A JSON number, None where it is not given; raises BadQuery."""
-        text = self.text(name)
-        if text is None:
+        value = self._value(name)
+        if value is None:
             return None
         try:
-            number: Number = _number(text.encode())
+            number: Number = _number(value)
             sortable(number)
         except ValueError:
             raise BadQuery(f"'{name}' is not a number") from None
@@ -115,11 +113,12 @@ class Query:
     @property
     def where(self) -> Where:
         """The conditions that events must meet; raises BadQuery."""
-        texts = self._texts("where")
-        if not texts:
+        values = self.args.get(b"where")
+        if values is None:
             return EVERYTHING
-        if len(texts) > MAX_CONDITIONS:
+        if len(values) > MAX_CONDITIONS:
             raise BadQuery(f"'where' is given more than {MAX_CONDITIONS} times")
+        texts = [_decoded("where", value) for value in values]
         try:
             return Where(tuple(map(Condition.of, texts)))
         except ValueError as error:
@@ -140,3 +139,10 @@ class Query:
         ]
         pairs.append((b"after", after.encode()))
         return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
+
+
+def _decoded(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise BadQuery(f"'{name}' is not UTF-8") from None
