@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import cast
 
 import attrs
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -152,7 +153,7 @@ class Bank:
         size = sum(len(event.json) for event in events)
         while page.where and piece.after and len(events) < page.limit and size < page.size:
             await deferLater(self._clock, 0)  # a store in memory answers at once
-            rest = attrs.evolve(page, limit=page.limit - len(events), after=piece.after)
+            rest = replace(page, limit=page.limit - len(events), after=piece.after)
             piece = await self._store.read(span, rest)
             events += piece.events
             size += sum(len(event.json) for event in piece.events)
@@ -176,7 +177,7 @@ class Bank:
             count += len(piece.events)
             if piece.after is None:
                 return count
-            page = attrs.evolve(page, after=piece.after)
+            page = replace(page, after=piece.after)
             await deferLater(self._clock, 0)  # a store in memory answers at once
 
     def last(self) -> Deferred[Event | None]:

@@ -133,16 +133,14 @@ class Change(msgspec.Struct, frozen=True):
     event: Event
 
 
-@attrs.frozen
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """An interval of timestamps with both ends included; None leaves an end open."""
 
     start: Number | None = None
     end: Number | None = None
 
 
-@attrs.frozen
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Which piece of a range to read.
 
     Attributes:
@@ -160,8 +158,7 @@ class Page:
     size: int = PAGE_BYTES
 
 
-@attrs.frozen
-class EventPage:
+class EventPage(msgspec.Struct, frozen=True):
     """A piece of a range, in order.
 
     Attributes:
@@ -177,8 +174,7 @@ class EventPage:
         return EventText(comma.join([event.json for event in self.events]), self.after)
 
 
-@attrs.frozen
-class EventText:
+class EventText(msgspec.Struct, frozen=True):
     """A piece of a range as text.
 
     Attributes:

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import attrs
 import msgspec
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
@@ -39,7 +39,7 @@ async def walk(store: IEventBank, span: Range, page: Page) -> list[EventPage]:
     """All pieces of a range, the next one continuing where the one before ended."""
     pieces = [await store.read(span, page)]
     while pieces[-1].after is not None:
-        pieces.append(await store.read(span, attrs.evolve(page, after=pieces[-1].after)))
+        pieces.append(await store.read(span, replace(page, after=pieces[-1].after)))
     return pieces
 
 

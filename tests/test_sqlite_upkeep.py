@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import apsw
-import attrs
 import pytest
+from msgspec.structs import replace
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -120,7 +120,7 @@ async def test_copied_range_is_what_is_read(path: Path, limit: int, descending: 
             texts += [piece.text] if piece.text else []
             if piece.after is None:
                 break
-            page = attrs.evolve(page, after=piece.after)
+            page = replace(page, after=piece.after)
         assert b",".join(texts) == b",".join(expected)
     await store.close()
 
@@ -162,7 +162,7 @@ async def test_copies_learn_how_large_events_are(path: Path) -> None:
         texts.append(piece.text)
         if piece.after is None:
             break
-        page = attrs.evolve(page, after=piece.after)
+        page = replace(page, after=piece.after)
     reading.close()
     await store.close()
     assert b",".join(texts) == b",".join(e.json for e in given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import attrs
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -92,7 +93,7 @@ class Ranges:
         await self._turns.acquire()
         try:
             size = PAGE_BYTES if self._unread < UNREAD_BYTES else SMALL_PAGE_BYTES
-            found = await self._bank.page(span, attrs.evolve(page, size=size))
+            found = await self._bank.page(span, replace(page, size=size))
         finally:
             self._turns.release()
         piece = form.piece(found)
