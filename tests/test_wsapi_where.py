@@ -45,6 +45,14 @@ def test_quoted(door: Door) -> None:
     assert door.get(f"/count?where=text:{quote(text)}").value == 1
 
 
+def test_semicolon_ends_no_parameter(door: Door) -> None:
+    """Only `&` is between parameters."""
+    door.save([{"timestamp": 30, "kind": "b;c"}])
+    assert door.get("?where=kind:b;c").value == [{"timestamp": 30, "kind": "b;c"}]
+    assert door.get("/count?where=kind:b;where=kind:a").value == 0
+    assert door.get("?start=5;end=6").status == 400
+
+
 def test_pages_are_full(door: Door) -> None:
     """A page holds as many as were asked for, wherever they are, and links to the next ones."""
     for _ in range(3):
