@@ -13,10 +13,10 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 
-from kpiggybank.stores.sqlite.workers import TOGETHER_SECONDS, Workers
+from kpiggybank.stores.sqlite.workers import TOGETHER_SECONDS, Workers, nobody_waits
 
 reactor: Any = _reactor  # to mypy, it is a module
 
@@ -123,19 +123,43 @@ def test_results_are_told_together() -> None:
 
 @ensureDeferred
 async def test_cancelling_frees_who_waits(workers: Workers) -> None:
-    """Who cancels is told so at once; the work is done all the same."""
+    """Who cancels is told so at once; work that has begun is done all the same, and may ask."""
+    begun: Deferred[None] = Deferred()
     go, done = threading.Event(), threading.Event()
+    asked: list[bool] = []
 
     def work_on() -> None:
-        go.wait()
+        asked.append(nobody_waits())
+        reactor.callFromThread(begun.callback, None)
+        go.wait(10)
+        asked.append(nobody_waits())
         done.set()
 
     work = workers.do(work_on)
+    await begun
     work.cancel()
     with pytest.raises(CancelledError):
         await work
     go.set()
-    await workers.do(done.wait)
+    await workers.do(partial(done.wait, 10))
+    assert asked == [False, True]
+    assert not nobody_waits()  # here, where no work is done
+
+
+@ensureDeferred
+async def test_cancelled_work_is_passed_over() -> None:
+    """What nobody waits for when its turn comes is never done; what comes after it is."""
+    workers = Workers(reactor, 1, "test")
+    done: list[int] = []
+    waiting = [workers.do(partial(done.append, number)) for number in range(9)]
+    for work in waiting[1:8]:
+        work.cancel()
+        with pytest.raises(CancelledError):
+            await work
+    workers.start()
+    await waiting[8]
+    await workers.stop()
+    assert done == [0, 8]
 
 
 @ensureDeferred

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
-from tests.web_client import JSON, NDJSON, Door
+from kpiggybank.events import Event, EventPage, Page, Range
+from kpiggybank.stores.memory import MemoryStore
+from tests.web_client import JSON, NDJSON, ROOT, Door
 
 FORTNIGHT_MS = 14 * 24 * 3600 * 1000
 
@@ -271,3 +278,46 @@ def test_last_of_an_empty_bank() -> None:
     """There is no last event in an empty bank."""
     answer = Door().get("/last")
     assert (answer.status, answer.body) == (200, b"null")
+
+
+@attrs.define(eq=False)
+class SilentStore(MemoryStore):
+    """A store that never answers; it notes who does not wait for that any more."""
+
+    asked: int = 0
+    cancelled: int = 0
+
+    def _ask(self) -> Deferred[Any]:
+        def cancel(_: Deferred[Any]) -> None:
+            self.cancelled += 1
+
+        self.asked += 1
+        return Deferred(cancel)
+
+    def read(self, span: Range, page: Page) -> Deferred[EventPage]:
+        """Never answer."""
+        return self._ask()
+
+    def get(self, id: str) -> Deferred[Event]:
+        """Never answer."""
+        return self._ask()
+
+    def count(self, span: Range) -> Deferred[int]:
+        """Never answer."""
+        return self._ask()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "?limit=5", "?where=n:1", "?id=x", "/count?start=1", "/count?where=n:1", "/last"]
+)
+def test_store_is_told_that_the_client_has_gone(path: str) -> None:
+    """What a client asked for and does not wait for is not looked for any longer."""
+    store = SilentStore()
+    site: Any = Door(store).site(Clock())
+    connection, transport = site.buildProtocol(None), StringTransport()
+    connection.makeConnection(transport)
+    connection.dataReceived(f"GET {ROOT}{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert (store.asked, store.cancelled) == (1, 0)
+    connection.connectionLost(Failure(ConnectionError("it has gone")))
+    assert (store.asked, store.cancelled) == (1, 1)
+    assert transport.value() == b""

@@ -9,9 +9,14 @@ import attrs
 
 from kpiggybank.stores.sqlite.errors import translated
 from kpiggybank.stores.sqlite.gate import Gate
+from kpiggybank.stores.sqlite.workers import nobody_waits
 
 #: How long another program is waited for.
 BUSY_MILLISECONDS = 5000
+
+#: Instructions of SQLite's, some ten milliseconds of them, after which a read that nobody waits for
+#: any more ends.
+_STEPS = 1_000_000
 
 
 def connect(path: str) -> apsw.Connection:
@@ -52,6 +57,7 @@ class ReadingConnections:
             connection = connect(self._path)
             connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA cache_size = -1000")  # KiB; the kernel has one, too
+            connection.set_progress_handler(nobody_waits, _STEPS)
             return connection
 
     def put(self, connection: apsw.Connection) -> None:

@@ -40,8 +40,10 @@ from kpiggybank.stores.sqlite.space import space_of
 from kpiggybank.stores.sqlite.workers import Workers
 from kpiggybank.tally import Histogram
 
-#: How many reads go on at a time, each in a thread and with a connection of its own.
+#: How many reads go on at a time, each in a thread and with a connection of its own; and how many
+#: of those that look at each event of a range, which would be in the way of all others.
 READERS = 3
+SCANNERS = 2
 
 #: The thread that writes goes before the reactor, where the system lets it (root's processes, or
 #: `LimitNICE` of systemd): so the disk is soon busy again, and requests are read meanwhile.
@@ -106,6 +108,7 @@ class SQLiteStore:
     _writer: Workers = attrs.field(init=False)
     _merger: Workers = attrs.field(init=False)
     _readers: Workers = attrs.field(init=False)
+    _scanners: Workers = attrs.field(init=False)
     _appends: GroupCommit[Append] = attrs.field(init=False)
 
     _log = Logger()
@@ -114,6 +117,7 @@ class SQLiteStore:
         self._writer = Workers(self._reactor, 1, "kpiggybank write", WRITER_NICENESS)
         self._merger = Workers(self._reactor, 1, "kpiggybank merge", WRITER_NICENESS)
         self._readers = Workers(self._reactor, READERS, "kpiggybank read", READERS_NICENESS)
+        self._scanners = Workers(self._reactor, SCANNERS, "kpiggybank scan", READERS_NICENESS)
         self._appends = GroupCommit(self._write, self._reactor, _weight)
 
     def describe(self) -> str:
@@ -126,7 +130,7 @@ class SQLiteStore:
 
     async def _open(self) -> None:
         self._path = os.path.abspath(self._path)
-        for workers in (self._writer, self._merger, self._readers):
+        for workers in (self._writer, self._merger, self._readers, self._scanners):
             workers.start()
         try:
             self._file = await self._writer.do(lambda: open_file(self._path))
@@ -144,8 +148,8 @@ class SQLiteStore:
             return
         self._closed = True
         await self._appends.drained()
-        await self._merger.stop()
-        await self._readers.stop()
+        for workers in (self._merger, self._readers, self._scanners):
+            await workers.stop()
         try:
             if self._fault is None:
                 closed = self._in_writer(lambda file: file.close())
@@ -217,7 +221,8 @@ class SQLiteStore:
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """See `IEventStore.read`."""
-        return self._in_reader(lambda file: file.read(span, page))
+        workers = self._scanners if page.where else self._readers
+        return self._in_reader(lambda file: file.read(span, page), workers)
 
     def copy(self, span: Range, page: Page, comma: bytes) -> Deferred[EventText]:
         """See `IRangeCopier.copy`."""
@@ -231,7 +236,7 @@ class SQLiteStore:
         """See `IEventStore.count`."""
         if span == Range() and self._usable:
             return succeed(self._total)
-        return self._in_reader(lambda file: file.count(span))
+        return self._in_reader(lambda file: file.count(span), self._scanners)
 
     def changes(self, since: str, limit: int) -> Deferred[Seq[Change]]:
         """See `IChangeHistory.changes`."""
@@ -277,10 +282,13 @@ class SQLiteStore:
         assert self._file is not None, "the store is open"
         return self._file
 
-    def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
+    def _in_reader(
+        self, ask: Callable[[DatabaseFile], T], workers: Workers | None = None
+    ) -> Deferred[T]:
         if not self._usable:
             return fail(self._refusal)
-        return self._readers.do(partial(ask, self._the_file)).addErrback(self._not_read)
+        readers = workers or self._readers
+        return readers.do(partial(ask, self._the_file)).addErrback(self._not_read)
 
     def _not_read(self, failure: Failure) -> Failure:
         # Unlike where something is written, damage is no reason to stop: it may be of one event.
@@ -290,7 +298,7 @@ class SQLiteStore:
         return self._writer.do(partial(work, self._the_file))
 
     async def _stop_threads(self) -> None:
-        for workers in (self._readers, self._merger, self._writer):
+        for workers in (self._readers, self._scanners, self._merger, self._writer):
             await workers.stop()
 
     def _delete(self) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread, get_native_id
+from threading import Thread, get_native_id, local
 from typing import Any, TypeVar
 
 import attrs
@@ -20,6 +20,15 @@ TOGETHER_SECONDS = 0.002
 T = TypeVar("T")
 
 _Job = tuple[Deferred[Any], Callable[[], Any]]
+
+#: What each of the threads is at.
+_at_work = local()
+
+
+def nobody_waits() -> bool:
+    """Whether the work that this thread is at was cancelled; long work may ask, and end."""
+    done: Deferred[Any] | None = getattr(_at_work, "done", None)
+    return done is not None and bool(done.called)
 
 
 @attrs.define(eq=False)
@@ -61,7 +70,8 @@ class Workers:
     def do(self, work: Callable[[], T]) -> Deferred[T]:
         """Have something done; fires with its result, or fails as it did.
 
-        Cancelling changes nothing but that nobody is told: a thread cannot be stopped.
+        Cancelling it frees who waits. What has not begun by then is never done; what has goes on,
+        as a thread cannot be stopped, unless it asks `nobody_waits`.
         """
         done: Deferred[T] = Deferred()
         self._jobs.put((done, work))
@@ -70,7 +80,7 @@ class Workers:
         return done
 
     def stop(self) -> Deferred[None]:
-        """End the threads; fires when all that was given is done and told."""
+        """End the threads; fires when all that was given, and not cancelled, is done and told."""
         for _ in range(self._count):
             self._jobs.put(None)
         return self._stopped
@@ -80,8 +90,9 @@ class Workers:
             usual = os.getpriority(os.PRIO_PROCESS, get_native_id())
             os.setpriority(os.PRIO_PROCESS, get_native_id(), usual + self._niceness)
         for done, work in iter(self._jobs.get, None):
+            _at_work.done = done
             try:
-                result = work()
+                result = None if nobody_waits() else work()
             except BaseException:  # whatever it is, it is the outcome of this work
                 result = Failure()
             self._results.append((done, result))
