@@ -53,6 +53,16 @@ def test_semicolon_ends_no_parameter(door: Door) -> None:
     assert door.get("?start=5;end=6").status == 400
 
 
+@pytest.mark.parametrize(
+    "path", ["?limit", "?start", "/count?end&start=1", "?where", "/count?where"]
+)
+def test_parameter_without_a_value(door: Door, path: str) -> None:
+    """It is not as good as none: its value is empty, which is no number and no condition."""
+    assert door.get(path).status == 400
+    assert door.get(path.replace("&", "=&") + "=").status == 400
+    assert door.get("?&start=1&&").status == 200
+
+
 def test_pages_are_full(door: Door) -> None:
     """A page holds as many as were asked for, wherever they are, and links to the next ones."""
     for _ in range(3):

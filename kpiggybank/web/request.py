@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web.http import _MalformedChunkedDataError, parse_qs
+from twisted.web.http import _MalformedChunkedDataError
 from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
 from zope.interface import provider
@@ -17,6 +17,7 @@ from zope.interface import provider
 from kpiggybank.web.answers import COMMON_HEAD, PAGE_HEAD, POLICY
 from kpiggybank.web.bounds import is_counted
 from kpiggybank.web.journal import CUT, GONE, OTHER
+from kpiggybank.web.query import parameters
 from kpiggybank.web.sending import send_now
 
 #: Chunks of a body of which nobody asks how small they are, and the bytes that all must have on
@@ -127,8 +128,7 @@ class BankRequest(Request):
         """Find out what is asked for; whoever takes a body reads it himself."""
         self.method, self.uri, self.clientproto = command, path, version
         self.path, _, asked = path.partition(b"?")
-        # By itself it takes a ";" for the end of a parameter, too, which nobody means any more.
-        self.args = parse_qs(asked.replace(b";", b"%3B"), 1) if asked else {}
+        self.args = parameters(asked) if asked else {}
         self.process()
 
     def process(self) -> None:
