@@ -131,6 +131,19 @@ async def test_pipelined_beside_others(server: Server) -> None:
         await settle()
 
 
+@pytest.mark.parametrize("request_bytes", [post(EVENT), PING + b"Host: x\r\n\r\n"])
+@ensureDeferred
+async def test_one_after_the_other(server: Server, request_bytes: bytes) -> None:
+    """Who waits for each answer is never made to wait for his turn."""
+    client = await server.connect()
+    (connection,) = server.site.connections
+    for count in range(1, 20):
+        client.send(request_bytes)
+        while client.received.count(b"HTTP/1.1 20") < count:
+            await settle(1)
+    assert connection._next_turn is None
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [

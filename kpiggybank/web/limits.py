@@ -234,7 +234,7 @@ class Connection(Patience, HTTPChannel):
         # By itself twisted.web would answer, and keep, all that a client asks and never reads; and
         # all that it asks at once before anybody else is heard.
         self.paused = self._waitingForTransport
-        if self._buffer or self._dataBuffer:
+        if self._buffer or any(self._dataBuffer):  # after a body there is a rest, empty perhaps
             self._ahead += 1
             if self._ahead >= REQUESTS_A_TURN and not self.paused:
                 self.paused = True
