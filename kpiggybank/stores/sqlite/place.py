@@ -7,6 +7,7 @@ import os
 import attrs
 
 from kpiggybank.interfaces import StoreBroken
+from kpiggybank.stores.sqlite.statx import Sight, sight
 
 
 @attrs.define(eq=False)
@@ -24,12 +25,13 @@ class Place:
     _path: str
     _descriptor: int
     lost: bool = attrs.field(default=False, init=False)
-    _file: os.stat_result = attrs.field(init=False)
-    _log: os.stat_result = attrs.field(init=False)
+    _file: Sight = attrs.field(init=False)
+    _log: Sight = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._file = os.fstat(self._descriptor)
-        self._log = os.stat(f"{self._path}-wal")
+        file = os.fstat(self._descriptor)
+        self._file = Sight(file.st_dev, file.st_ino, file.st_size)
+        self._log = sight(f"{self._path}-wal")
 
     def look(self) -> tuple[int, int]:
         """The sizes of the file and of its log, in bytes.
@@ -39,11 +41,11 @@ class Place:
         """
         return self._same(self._path, self._file), self._same(f"{self._path}-wal", self._log)
 
-    def _same(self, path: str, before: os.stat_result) -> int:
+    def _same(self, path: str, before: Sight) -> int:
         try:
-            now = os.stat(path)
-            if os.path.samestat(now, before):
-                return now.st_size
+            now = sight(path)
+            if now[:2] == before[:2]:
+                return now.size
         except OSError:
             pass
         self.lost = True
