@@ -12,7 +12,8 @@
 8. The slowest hundredth of POSTs at an even pace, while somebody reads the million / while nobody
    does.
 9. One POST after the other, when the log has been filled once / a bare `fdatasync` of 4 KiB at the
-   end of a file, both at their median.
+   end of a file, both at their median. The bare one is on the servers' core, too: where the disk
+   interrupts one core only, to wait for it on another one takes longer.
 
 The daemon is a real one with its ordinary settings. The two sides take turns, so that a noisy
 machine disturbs both; where there are two cores, one is for the servers and the other for the load.

@@ -107,11 +107,23 @@ def one_at_a_time(bench: Bench) -> Iterable[Row]:
         connection = Connection(bank.port, CREATED)
         bulk_turn(bank, bulks(0), FILLING_REQUESTS)
         for number in range(1 + BLOCKS):
-            bare = statistics.median(_sync(file.fileno()) for _ in range(BLOCK))
+            with _on(bench.core):
+                bare = statistics.median(_sync(file.fileno()) for _ in range(BLOCK))
             whole = statistics.median(_ask(connection, next(posts)) for _ in range(BLOCK))
             if number:  # the first ones are to get warm
                 row.add(Turn(whole), Turn(bare))
     return [row]
+
+
+@contextmanager
+def _on(core: int) -> Iterator[None]:
+    """Be on another core for a while."""
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
 
 
 def _sync(file: int) -> float:
