@@ -18,7 +18,7 @@ from kpiggybank.web.outlet import Outlet
 from kpiggybank.web.query import MAX_LIMIT
 from kpiggybank.web.ranges import BYTES_AT_ONCE, EVENTS_AT_ONCE, PAGES
 from tests.client_stage import failure_of
-from tests.web_client import ROOT, Answer, Door, StagedStore, event, result_of
+from tests.web_client import ROOT, Answer, Door, StagedStore, event, has_fired, result_of
 
 FORMATS = ["json", "rows", "ndjson"]
 
@@ -283,3 +283,21 @@ def test_pages_take_turns() -> None:
         waiting.callback(EventPage([], None))
         door.flush()
     assert [result_of(answer).code for answer in asked[1:-1]] == [200] * (2 * PAGES - 1)
+
+
+def test_pages_do_not_wait_for_conditions() -> None:
+    """Pages for which each event is looked at are not in the way of those for which a few are."""
+    store = SlowStore()
+    door = Door(store)
+    long = [door.begin("GET", f"{ROOT}?limit=1&where=n:1") for _ in range(2 * PAGES)]
+    assert len(store.waiting) == PAGES
+    quick = door.begin("GET", f"{ROOT}?limit=1")
+    store.waiting[PAGES].callback(EventPage([], None))
+    door.flush()
+    assert door.finish(quick).value == []
+    assert not any(map(has_fired, long))
+    for waiting in store.waiting:
+        if not waiting.called:
+            waiting.callback(EventPage([], None))
+            door.flush()
+    assert [door.finish(each).value for each in long] == [[]] * (2 * PAGES)

@@ -24,7 +24,8 @@ EVENTS_AT_ONCE, BYTES_AT_ONCE = 1500, 2**20
 #: they need no more memory all together; but not smaller than this part.
 RANGES, SMALLEST = 8, 32
 
-#: Pages that are read at a time; others wait, so that each is of the right size.
+#: Pages that are read at a time, and as many with conditions, which may take long; others wait, so
+#: that each is of the right size.
 PAGES = 16
 #: What clients may leave unread of pages, in bytes, and what further ones have until they have
 #: read that. A page must be read as a whole before its head can be written.
@@ -49,6 +50,9 @@ class Ranges:
     _told_now: int = attrs.field(default=0, init=False)
     _unread: int = attrs.field(default=0, init=False)
     _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(PAGES), init=False)
+    _long_turns: DeferredSemaphore = attrs.field(
+        factory=lambda: DeferredSemaphore(PAGES), init=False
+    )
 
     def tell(
         self, request: Request, path: str, query: Query, form: Format
@@ -90,12 +94,13 @@ class Ranges:
         self, request: Request, path: str, query: Query, form: Format, limit: int
     ) -> bytes:
         span, page = query.span, query.page(limit)
-        await self._turns.acquire()
+        turns = self._long_turns if page.where else self._turns
+        await turns.acquire()
         try:
             size = PAGE_BYTES if self._unread < UNREAD_BYTES else SMALL_PAGE_BYTES
             found = await self._bank.page(span, replace(page, size=size))
         finally:
-            self._turns.release()
+            turns.release()
         piece = form.piece(found)
         if piece.after is not None:
             link = f'<{path}?{query.continued(piece.after)}>; rel="next"'
