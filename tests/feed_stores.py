@@ -90,8 +90,8 @@ class LazySQLiteStore(SQLiteStore):
         """Fire when the next of its threads is done."""
         return self._answered
 
-    def _in_reader(self, ask: Any, workers: Any = None) -> Deferred[Any]:
-        return self._counted(SQLiteStore._in_reader(self, ask, workers))
+    def _read_in(self, workers: Any, ask: Any) -> Deferred[Any]:
+        return self._counted(SQLiteStore._read_in(self, workers, ask))
 
     def _in_writer(self, work: Any) -> Deferred[Any]:
         return self._counted(SQLiteStore._in_writer(self, work))

@@ -13,7 +13,7 @@ import pytest
 from kpiggybank.config import BACKLOG
 from kpiggybank.service import STOP_SECONDS
 from kpiggybank.settings import SETTINGS
-from kpiggybank.stores.sqlite.store import WRITER_NICENESS
+from kpiggybank.stores.sqlite.threads import WRITER_NICENESS
 from tests.deployment import (
     CLOUD_INIT,
     ROOT,

@@ -13,20 +13,24 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from kpiggybank.events import Page, Range
+from kpiggybank.stores.sqlite import store as store_module
 from kpiggybank.stores.sqlite.file import DatabaseFile
-from kpiggybank.stores.sqlite.store import SCANNERS, SQLiteStore
+from kpiggybank.stores.sqlite.store import SQLiteStore
+from kpiggybank.stores.sqlite.threads import SCANNERS
 from kpiggybank.where import Condition, Where
 from tests.feed_contract import event, events
+from tests.web_client import has_fired
 
-#: A range of which a test looks at each event.
-SPAN = Range(1, 5)
+#: A range with more events than a small read takes, and one with fewer.
+SPAN, SMALL = Range(1, 5), Range(6, 8)
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
 @pytest_twisted.async_yield_fixture
-async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
-    """A store with some events; at the end it closes, whatever it is at."""
+async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SQLiteStore]:
+    """A store with some events, to which four are many; at the end it closes."""
+    monkeypatch.setattr(store_module, "FEW_EVENTS", 4)
     store = SQLiteStore(reactor, str(tmp_path / "bank.sqlite3"))
     await store.open()
     await store.append(events(range(10)))
@@ -42,9 +46,9 @@ async def test_small_reads_go_past_counts(
     go = threading.Event()
     count = DatabaseFile.count
 
-    def slow(file: DatabaseFile, span: Range) -> int:
-        assert go.wait(30)
-        return count(file, span)
+    def slow(file: DatabaseFile, span: Range, most: int = -1) -> int:
+        assert most > 0 or go.wait(30)
+        return count(file, span, most)
 
     monkeypatch.setattr(DatabaseFile, "count", slow)
     waiting = [store.count(SPAN) for _ in range(SCANNERS * 5)]
@@ -55,9 +59,10 @@ async def test_small_reads_go_past_counts(
     assert (await store.get("e7")).timestamp == 7
     assert [change.event.id for change in await store.changes(old, 2)] == ["e0", "e1"]
     assert await store.pending(old) == await store.count(Range()) == 10
+    assert await store.count(SMALL) == 3
     await store.append([event("new", 99)])
     assert not found.called
-    assert not any(each.called for each in waiting)
+    assert not any(map(has_fired, waiting))
     go.set()
     assert await gatherResults(waiting) == [5] * len(waiting)
     assert [each.id for each in (await found).events] == ["e3"]
@@ -69,7 +74,9 @@ async def test_cancelled_count_ends(store: SQLiteStore, monkeypatch: pytest.Monk
     begun = [Deferred[None]() for _ in range(SCANNERS)]
     waiting = iter(begun)
 
-    def endless(file: DatabaseFile, span: Range) -> int:
+    def endless(file: DatabaseFile, span: Range, most: int = -1) -> int:
+        if most > 0:
+            return most
         with file._readers.one() as connection:
             reactor.callFromThread(next(waiting).callback, None)  # type: ignore[attr-defined]
             return int(connection.execute(ENDLESS).get)

@@ -253,13 +253,10 @@ class DatabaseFile:
                 return rows.event_of(row)
         raise EventNotFound("there is no event of that id")
 
-    def count(self, span: Range) -> int:
-        """See `IEventStore.count`."""
+    def count(self, span: Range, most: int = -1) -> int:
+        """How many events a range holds; counting ends at `most`, unless that is negative."""
         with self._readers.one() as connection:
-            count: int = connection.execute(
-                "SELECT count(*) FROM event WHERE timestamp BETWEEN ? AND ?", ranges.bounds(span)
-            ).get
-        return count
+            return ranges.count(connection, span, most)
 
     @property
     def total(self) -> int:

@@ -81,6 +81,13 @@ def read(connection: apsw.Connection, sequence: Sequence, span: Range, page: Pag
     return EventPage(basket.events, None)
 
 
+def count(connection: apsw.Connection, span: Range, most: int) -> int:
+    """How many events a range holds; counting ends at `most`, unless that is negative."""
+    asked = f"SELECT NULL FROM event WHERE timestamp BETWEEN ? AND ? LIMIT {most:d}"
+    found: int = connection.execute(f"SELECT count(*) FROM ({asked})", bounds(span)).get
+    return found
+
+
 @attrs.define(eq=False)
 class Copier:
     """Copies pieces of ranges as text, each with as many events as it may have bytes for.

@@ -37,21 +37,9 @@ from kpiggybank.stores.sqlite.insertion import Append
 from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.recent import Recent
 from kpiggybank.stores.sqlite.space import space_of
+from kpiggybank.stores.sqlite.threads import Threads
 from kpiggybank.stores.sqlite.workers import Workers
 from kpiggybank.tally import Histogram
-
-#: How many reads go on at a time, each in a thread and with a connection of its own; and how many
-#: of those that look at each event of a range, which would be in the way of all others.
-READERS = 3
-SCANNERS = 2
-
-#: The thread that writes goes before the reactor, where the system lets it (root's processes, or
-#: `LimitNICE` of systemd): so the disk is soon busy again, and requests are read meanwhile.
-WRITER_NICENESS = -5
-
-#: They stand back behind the reactor and the thread that writes: on one core, a post beside a large
-#: range took ten times as long as alone, and with this it takes three times as long.
-READERS_NICENESS = 10
 
 #: Frames (pages of 4 KiB) in the write-ahead log after which they are written to the database.
 CHECKPOINT_FRAMES = 4000
@@ -60,6 +48,9 @@ CHECKPOINT_FRAMES = 4000
 #: of some requests, those of others can be read and written; and the pages of so many fit into
 #: SQLite's own memory.
 EVENTS_TOGETHER = 2000
+
+#: Of a range with fewer events, the count is as quick as any small read.
+FEW_EVENTS = 10_000
 
 T = TypeVar("T")
 
@@ -105,19 +96,13 @@ class SQLiteStore:
     #: Why nothing is done any more, and who wants to know.
     _fault: StoreError | None = attrs.field(default=None, init=False)
     _tell_fault: Callable[[StoreError], None] = attrs.field(default=_nobody_asked, init=False)
-    _writer: Workers = attrs.field(init=False)
-    _merger: Workers = attrs.field(init=False)
-    _readers: Workers = attrs.field(init=False)
-    _scanners: Workers = attrs.field(init=False)
+    _threads: Threads = attrs.field(init=False)
     _appends: GroupCommit[Append] = attrs.field(init=False)
 
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self._writer = Workers(self._reactor, 1, "kpiggybank write", WRITER_NICENESS)
-        self._merger = Workers(self._reactor, 1, "kpiggybank merge", WRITER_NICENESS)
-        self._readers = Workers(self._reactor, READERS, "kpiggybank read", READERS_NICENESS)
-        self._scanners = Workers(self._reactor, SCANNERS, "kpiggybank scan", READERS_NICENESS)
+        self._threads = Threads(self._reactor)
         self._appends = GroupCommit(self._write, self._reactor, _weight)
 
     def describe(self) -> str:
@@ -130,14 +115,14 @@ class SQLiteStore:
 
     async def _open(self) -> None:
         self._path = os.path.abspath(self._path)
-        for workers in (self._writer, self._merger, self._readers, self._scanners):
-            workers.start()
+        self._threads.start()
         try:
-            self._file = await self._writer.do(lambda: open_file(self._path))
+            self._file = await self._threads.writer.do(lambda: open_file(self._path))
             self._recent, self._total = self._file.recent, self._file.total
         finally:
             if self._file is None:
-                await self._stop_threads()
+                await self._threads.stop_all_but_the_writer()
+                await self._threads.writer.stop()
 
     def close(self) -> Deferred[None]:
         """See `IEventStore.close`."""
@@ -148,8 +133,7 @@ class SQLiteStore:
             return
         self._closed = True
         await self._appends.drained()
-        for workers in (self._merger, self._readers, self._scanners):
-            await workers.stop()
+        await self._threads.stop_all_but_the_writer()
         try:
             if self._fault is None:
                 closed = self._in_writer(lambda file: file.close())
@@ -157,7 +141,7 @@ class SQLiteStore:
             else:
                 await self._in_writer(lambda file: file.abandon())
         finally:
-            await self._writer.stop()
+            await self._threads.writer.stop()
 
     def destroy(self) -> Deferred[None]:
         """See `IDisposable.destroy`."""
@@ -194,7 +178,7 @@ class SQLiteStore:
         if self._merging or not self._usable or frames - self._merged < CHECKPOINT_FRAMES:
             return
         self._merging, self._merged = True, frames
-        merged = self._merger.do(self._the_file.checkpoint).addCallback(self._rewind)
+        merged = self._threads.merger.do(self._the_file.checkpoint).addCallback(self._rewind)
         merged.addErrback(self._failed).addErrback(self._not_merged).addBoth(self._end_merging)
 
     def _rewind(self, _: None) -> Deferred[None]:
@@ -221,8 +205,9 @@ class SQLiteStore:
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
         """See `IEventStore.read`."""
-        workers = self._scanners if page.where else self._readers
-        return self._in_reader(lambda file: file.read(span, page), workers)
+        if page.where:
+            return self._in_scanner(lambda file: file.read(span, page))
+        return self._in_reader(lambda file: file.read(span, page))
 
     def copy(self, span: Range, page: Page, comma: bytes) -> Deferred[EventText]:
         """See `IRangeCopier.copy`."""
@@ -236,7 +221,13 @@ class SQLiteStore:
         """See `IEventStore.count`."""
         if span == Range() and self._usable:
             return succeed(self._total)
-        return self._in_reader(lambda file: file.count(span), self._scanners)
+        few = self._in_reader(lambda file: file.count(span, FEW_EVENTS))
+        return few.addCallback(self._count_on, span)
+
+    def _count_on(self, counted: int, span: Range) -> int | Deferred[int]:
+        if counted < FEW_EVENTS:
+            return counted
+        return self._in_scanner(lambda file: file.count(span))
 
     def changes(self, since: str, limit: int) -> Deferred[Seq[Change]]:
         """See `IChangeHistory.changes`."""
@@ -282,24 +273,23 @@ class SQLiteStore:
         assert self._file is not None, "the store is open"
         return self._file
 
-    def _in_reader(
-        self, ask: Callable[[DatabaseFile], T], workers: Workers | None = None
-    ) -> Deferred[T]:
+    def _in_reader(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
+        return self._read_in(self._threads.readers, ask)
+
+    def _in_scanner(self, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
+        return self._read_in(self._threads.scanners, ask)
+
+    def _read_in(self, workers: Workers, ask: Callable[[DatabaseFile], T]) -> Deferred[T]:
         if not self._usable:
             return fail(self._refusal)
-        readers = workers or self._readers
-        return readers.do(partial(ask, self._the_file)).addErrback(self._not_read)
+        return workers.do(partial(ask, self._the_file)).addErrback(self._not_read)
 
     def _not_read(self, failure: Failure) -> Failure:
         # Unlike where something is written, damage is no reason to stop: it may be of one event.
         return self._failed(failure) if failure.check(StoreBroken) else failure
 
     def _in_writer(self, work: Callable[[DatabaseFile], T]) -> Deferred[T]:
-        return self._writer.do(partial(work, self._the_file))
-
-    async def _stop_threads(self) -> None:
-        for workers in (self._readers, self._scanners, self._merger, self._writer):
-            await workers.stop()
+        return self._threads.writer.do(partial(work, self._the_file))
 
     def _delete(self) -> None:
         for suffix in ("", "-wal", "-shm"):
