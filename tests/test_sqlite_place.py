@@ -96,6 +96,24 @@ async def test_log_is_taken_away(
     assert await timestamps(Path(shutil.copy(bank.path, tmp_path / "alone"))) == [1]
 
 
+@pytest.mark.parametrize("take", [removed, renamed, replaced])
+@ensureDeferred
+async def test_log_behind_a_link_is_taken_away(
+    tmp_path: Path, take: Callable[[Path], None]
+) -> None:
+    """So it is where the file is a link, and the log beside what that leads to."""
+    real, link = tmp_path / "real.sqlite3", tmp_path / "link.sqlite3"
+    await (await opened(real)).store.close()
+    link.symlink_to(real.name)
+    bank = await opened(link)
+    assert (await bank.store.space()).used > real.stat().st_size
+    take(Path(f"{real}-wal"))
+    with pytest.raises(StoreBroken, match=f"{real}-wal was removed or replaced"):
+        await append(bank)
+    await bank.store.close()
+    assert await timestamps(link) == [1]
+
+
 @pytest.mark.parametrize("asked", [False, True])
 @ensureDeferred
 async def test_file_is_moved(tmp_path: Path, asked: bool) -> None:

@@ -119,6 +119,38 @@ def test_killed(killed: Path, warnings: list[str]) -> None:
     assert not warnings
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_behind_a_link(
+    killed: Path, tmp_path: Path, warnings: list[str], *, relative: bool
+) -> None:
+    """The log is beside the file itself, whatever leads there; check and backup know that."""
+    (tmp_path / "other").mkdir()
+    link = tmp_path / "other" / "link.sqlite3"
+    link.symlink_to(f"../{killed.name}" if relative else killed)
+    given = Path(f"{killed}-wal").read_bytes()
+    flipped(killed, frames(killed)[0][0])
+    assert f"{killed}-wal is damaged" in str(damaged_log(str(link)))
+    assert "-wal is damaged" in next(FileCheck(str(link)).findings())
+    with pytest.raises(StoreDamaged, match="-wal is damaged"):
+        open_file(str(link))
+    Path(f"{killed}-wal").write_bytes(given)
+    assert missing_log(str(link)) is None
+    assert ids(link) == names(range(COMMITS))
+    assert back_up(str(link), f"{tmp_path}/copy") == COMMITS
+    assert not warnings
+    assert [entry.name for entry in link.parent.iterdir()] == [link.name]
+    assert ids(killed) == names(range(COMMITS))
+
+
+def test_link_to_nothing(path: Path) -> None:
+    """Where the disk with the file is not there, no new one is made."""
+    path.symlink_to(path.parent / "disk" / path.name)
+    with pytest.raises(StoreUnavailable, match=f"cannot open {path}: No such file"):
+        open_file(str(path))
+    assert path.is_symlink()
+    assert not (path.parent / "disk").exists()
+
+
 def test_log_that_others_read(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who reads an older state needs the log; that is no reason not to start."""
     monkeypatch.setattr(connections, "BUSY_MILLISECONDS", 10)

@@ -28,7 +28,7 @@ from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.insertion import Append, Insertion
 from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.recent import Recent
-from kpiggybank.stores.sqlite.wal import frames_end
+from kpiggybank.stores.sqlite.wal import frames_end, log_of
 
 #: Ids that are looked at in search of the greatest that was minted; others among them are keys.
 _IDS_LOOKED_AT = 1000
@@ -181,7 +181,7 @@ class DatabaseFile:
             # Others may have written it to the database, and begun it anew.
             self.log_frames, _ = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
             if self._is_cut(log_size):
-                raise StoreBroken(f"{self._path}-wal was cut short while it was in use")
+                raise StoreBroken(f"{log_of(self._path)} was cut short while it was in use")
 
     def _is_cut(self, log_size: int) -> bool:
         return self.log_frames > 0 and log_size < frames_end(self.log_frames, self._page_size)

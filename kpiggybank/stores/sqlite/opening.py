@@ -18,7 +18,13 @@ from kpiggybank.stores.sqlite import rows, upgrade
 from kpiggybank.stores.sqlite.connections import BUSY_MILLISECONDS, connect
 from kpiggybank.stores.sqlite.errors import RESTORE, DriverErrors
 from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
-from kpiggybank.stores.sqlite.wal import closed_in_order, commits_behind, log_size, missing_log
+from kpiggybank.stores.sqlite.wal import (
+    closed_in_order,
+    commits_behind,
+    log_of,
+    log_size,
+    missing_log,
+)
 
 #: `PRAGMA application_id` of our files: "KPIg".
 APPLICATION_ID = 0x4B504967
@@ -49,8 +55,8 @@ def open_file(path: str) -> DatabaseFile:
         if not os.path.lexists(path):
             if log_size(path):
                 raise StoreUnavailable(
-                    f"{path} is not there, but its log {path}-wal is, which has its newest events:"
-                    " put it back, or move the log away"
+                    f"{path} is not there, but its log {log_of(path)} is, which has its newest"
+                    " events: put it back, or move the log away"
                 )
             _create(path)
         lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -83,7 +89,7 @@ def _open(path: str, lock: int) -> DatabaseFile:
     in_order, logged, remark = closed_in_order(lock), log_size(path) > 0, missing_log(path)
     if in_order and logged:
         raise StoreUnavailable(
-            f"{path} was closed in order, so {path}-wal is not its log; move that away"
+            f"{path} was closed in order, so {log_of(path)} is not its log; move that away"
         )
     with DriverErrors(f"open {path}"):
         writer = connect(path)
@@ -135,9 +141,9 @@ def _sync_log(path: str, connection: apsw.Connection) -> None:
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except (apsw.FullError, apsw.BusyError):
-        with open(f"{path}-wal", "rb") as log:
+        with open(log_of(path), "rb") as log:
             os.fsync(log.fileno())
-        sync_folder(Path(path).parent)
+        sync_folder(Path(log_of(path)).parent)
 
 
 def connect_to_read(path: str) -> apsw.Connection:
@@ -234,7 +240,7 @@ def _look_over_log(path: str, connection: apsw.Connection) -> None:
     """Look for commits in the log that SQLite does not see."""
     frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
     if commits_behind(path, frames, connection.pragma("page_size")):
-        raise _damaged(f"{path}-wal", "what was acknowledged cannot be read in it")
+        raise _damaged(log_of(path), "what was acknowledged cannot be read in it")
 
 
 def _look_for_end(path: str, lock: int, connection: apsw.Connection) -> None:

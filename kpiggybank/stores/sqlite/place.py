@@ -8,6 +8,7 @@ import attrs
 
 from kpiggybank.interfaces import StoreBroken
 from kpiggybank.stores.sqlite.statx import Sight, sight
+from kpiggybank.stores.sqlite.wal import log_of
 
 
 @attrs.define(eq=False)
@@ -25,13 +26,15 @@ class Place:
     _path: str
     _descriptor: int
     lost: bool = attrs.field(default=False, init=False)
+    _log_path: str = attrs.field(init=False)
     _file: Sight = attrs.field(init=False)
     _log: Sight = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         file = os.fstat(self._descriptor)
         self._file = Sight(file.st_dev, file.st_ino, file.st_size)
-        self._log = sight(f"{self._path}-wal")
+        self._log_path = log_of(self._path)
+        self._log = sight(self._log_path)
 
     def look(self) -> tuple[int, int]:
         """The sizes of the file and of its log, in bytes.
@@ -39,7 +42,7 @@ class Place:
         Raises:
             StoreBroken: what is written from now on could not be found.
         """
-        return self._same(self._path, self._file), self._same(f"{self._path}-wal", self._log)
+        return self._same(self._path, self._file), self._same(self._log_path, self._log)
 
     def _same(self, path: str, before: Sight) -> int:
         try:

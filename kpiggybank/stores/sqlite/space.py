@@ -18,7 +18,7 @@ def space_of(path: str) -> Space:
         used = os.stat(path).st_size
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
-                used += os.stat(path + suffix).st_size
+                used += os.stat(os.path.realpath(path) + suffix).st_size
         disk = os.statvfs(path)
     except OSError as error:
         raise StoreUnavailable(f"the disk of {path} cannot be looked at: {error}") from error

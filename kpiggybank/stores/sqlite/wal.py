@@ -25,10 +25,15 @@ _MODE, _NO_LOG, _LOG = 18, b"\1\1", b"\2\2"
 _WORD = 2**32
 
 
+def log_of(path: str) -> str:
+    """Where the log of a database is: beside the file itself, whatever links lead there."""
+    return f"{os.path.realpath(path)}-wal"
+
+
 def log_size(path: str) -> int:
     """The size of a database's log in bytes, 0 where there is none."""
     try:
-        return os.path.getsize(f"{path}-wal")
+        return os.path.getsize(log_of(path))
     except FileNotFoundError:
         return 0
 
@@ -53,7 +58,8 @@ def missing_log(path: str) -> str | None:
     Nothing is said of a file that cannot be read. Not to be asked by a process that has a
     connection to it, which would lose its locks.
     """
-    if os.path.lexists(f"{path}-wal"):
+    log = log_of(path)
+    if os.path.lexists(log):
         return None
     try:
         with open(path, "rb") as file:
@@ -62,7 +68,7 @@ def missing_log(path: str) -> str | None:
     except OSError:
         return None
     return (
-        f"{path} was not closed in order, and there is no {path}-wal beside it: unless SQLite has"
+        f"{path} was not closed in order, and there is no {log} beside it: unless SQLite has"
         " merged the two, the newest events are missing"
     )
 
@@ -80,7 +86,7 @@ def commits_behind(path: str, frames: int, page_size: int) -> bool:
         frames: how many frames of its log can be read.
         page_size: in bytes.
     """
-    with open(f"{path}-wal", "rb") as file:
+    with open(log_of(path), "rb") as file:
         log = file.fileno()
         start = os.pread(log, _HEADER.size, 0)
         if len(start) < _HEADER.size:
@@ -111,13 +117,13 @@ def damaged_log(path: str) -> str | None:
         page_size = int.from_bytes(os.pread(file.fileno(), 2, _PAGE_SIZE))
         page_size = 2**16 if page_size == 1 else page_size
         if page_size and commits_behind(path, _readable(path, page_size), page_size):
-            return f"{path}-wal is damaged: what was acknowledged cannot be read in it"
+            return f"{log_of(path)} is damaged: what was acknowledged cannot be read in it"
     return None
 
 
 def _readable(path: str, page_size: int) -> int:
     """How many frames of a log SQLite would read, and be it for a commit that is torn."""
-    with open(f"{path}-wal", "rb") as log:
+    with open(log_of(path), "rb") as log:
         start = log.read(_HEADER.size)
         if len(start) < _HEADER.size:
             return 0
