@@ -61,6 +61,21 @@ def _text(event: LogEvent) -> str:
     return str(failure.getTraceback()) if failure is not None else formatEvent(event)
 
 
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """What is logged as a warning."""
+    heard: list[str] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] is LogLevel.warn:
+            heard.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield heard
+    globalLogPublisher.removeObserver(observe)
+
+
 @pytest.fixture(autouse=True)
 def quiet_reactor() -> Iterator[None]:
     """Fail a test that leaves delayed calls or sockets behind."""

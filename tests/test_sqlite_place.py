@@ -14,7 +14,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from kpiggybank.events import Page, Range
-from kpiggybank.interfaces import StoreBroken, StoreError
+from kpiggybank.interfaces import StoreBroken, StoreDamaged, StoreError
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import events, read_all
 
@@ -139,6 +139,9 @@ async def test_log_is_cut_short(tmp_path: Path) -> None:
     assert len(bank.told) == 1
     await bank.store.close()
     assert bank.log.stat().st_size == 100
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=r"-wal is damaged .*missing at its end"):
+            await timestamps(bank.path)
 
 
 @pytest.mark.parametrize("size", [0, 4096])
@@ -197,13 +200,14 @@ async def test_others_may_merge_the_log(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_others_may_read_while_it_is_closed(tmp_path: Path) -> None:
-    """The log then stays where it is, and nothing is missing."""
+async def test_others_may_read_while_it_is_closed(tmp_path: Path, warnings: list[str]) -> None:
+    """The log then stays where it is, which is told of, and nothing is missing."""
     bank = await opened(tmp_path / "bank.sqlite3")
     other = apsw.Connection(str(bank.path))
     assert other.execute("SELECT count(*) FROM event").get == 1
     await bank.store.close()
     assert not bank.told
     assert bank.log.stat().st_size > 0
+    assert warnings == [f"{bank.log} stays, as the newest events are there"]
     assert await timestamps(bank.path) == [1]
     other.close()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 import pytest
-from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
-from zope.interface import implementer
 
 from kpiggybank.events import Columns, Event
 from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
@@ -58,30 +57,25 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def killed(path: Path, tmp_path: Path) -> Path:
-    """A file whose daemon was killed: the last commits are in its log only."""
-    first = tmp_path / "first"
-    file = open_file(str(first))
-    for number in range(COMMITS):
-        file.write([numbered(number)])
-    shutil.copy(first, path)
-    shutil.copy(f"{first}-wal", f"{path}-wal")
-    file.close()
-    return path
+    """A file whose daemon was killed, and its machine: the last commits are in its log only."""
+    return taken_over(path, tmp_path / "first", range(COMMITS), "", "-wal")
 
 
 @pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    """What is logged as a warning."""
-    heard: list[str] = []
+def indexed(path: Path, tmp_path: Path) -> Path:
+    """A file whose daemon was killed, and nothing else: the log has its index."""
+    return taken_over(path, tmp_path / "first", range(COMMITS), "", "-wal", "-shm")
 
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event["log_level"] is LogLevel.warn:
-            heard.append(str(event.get("remark")))
 
-    globalLogPublisher.addObserver(observe)
-    yield heard
-    globalLogPublisher.removeObserver(observe)
+def taken_over(path: Path, used: Path, numbers: range, *suffixes: str) -> Path:
+    """A copy, of what has these names, of a file to which these events are written."""
+    file = open_file(str(used))
+    for number in numbers:
+        file.write([numbered(number)])
+    for suffix in suffixes:
+        shutil.copy(f"{used}{suffix}", f"{path}{suffix}")
+    file.close()
+    return path
 
 
 def frames(path: Path) -> list[tuple[int, bool]]:
@@ -149,6 +143,23 @@ def test_link_to_nothing(path: Path) -> None:
         open_file(str(path))
     assert path.is_symlink()
     assert not (path.parent / "disk").exists()
+
+
+def test_folder_does_not_sync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log whose name might be gone after a power cut is none to rely on; SQLite would."""
+    open_file(str(path)).close()
+    synced: list[tuple[Path, bool]] = []
+
+    def fail(folder: Path) -> None:
+        synced.append((folder, Path(f"{path}-wal").exists()))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "sync_folder", fail)
+        with pytest.raises(StoreUnavailable, match=f"cannot open {path}: Input/output error"):
+            open_file(str(path))
+    assert synced == [(path.parent, True)]
+    open_file(str(path)).close()
 
 
 def test_log_that_others_read(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +266,52 @@ def test_damaged_log(killed: Path, damage: Callable[[Path, int], None]) -> None:
         with pytest.raises(StoreDamaged, match="-wal is damaged"):
             back_up(str(killed), f"{killed}.copy")
         assert (killed.read_bytes(), Path(f"{killed}-wal").read_bytes()) == before
+
+
+def test_log_is_shorter_than_its_index(indexed: Path) -> None:
+    """Where only the daemon was killed, it is found if there are bytes missing at the log's end."""
+    given, log = Path(f"{indexed}-wal").read_bytes(), Path(f"{indexed}-wal")
+    cuts = [at for at, _ in frames(indexed)] + [HEADER + 1, len(given) - 1, len(given) - PAGE]
+    for cut in cuts:
+        log.write_bytes(given[:cut])
+        for _ in range(2):
+            with pytest.raises(StoreDamaged, match=r"-wal is damaged .*at its end.*; restore it"):
+                open_file(str(indexed))
+        assert log.read_bytes() == given[:cut]
+        assert "cannot be read" in str(damaged_log(str(indexed)))
+        with pytest.raises(StoreDamaged, match="-wal is damaged"):
+            back_up(str(indexed), f"{indexed}.copy")
+    log.write_bytes(given)
+    assert damaged_log(str(indexed)) is None
+    assert ids(indexed) == names(range(COMMITS))
+
+
+@pytest.mark.parametrize("content", [b"", bytes(2**15), b"\xff" * 2**15, b"x" * 50])
+def test_index_that_is_none(indexed: Path, content: bytes) -> None:
+    """After a power cut anything may be in it."""
+    Path(f"{indexed}-shm").write_bytes(content)
+    assert damaged_log(str(indexed)) is None
+    assert ids(indexed) == names(range(COMMITS))
+
+
+def test_index_of_another_log(killed: Path, tmp_path: Path) -> None:
+    """Nor does one count that is of another log, or was written when this one was shorter."""
+    file = open_file(str(tmp_path / "used"))
+    shutil.copy(tmp_path / "used", killed)
+    for number in range(COMMITS):
+        file.write([numbered(number)])
+        if number == 3:
+            shutil.copy(tmp_path / "used-shm", tmp_path / "older")
+    shutil.copy(tmp_path / "used-wal", f"{killed}-wal")
+    file.close()
+    taken_over(tmp_path / "another", tmp_path / "third", range(COMMITS + 5), "-shm")
+    for index in ("older", "another-shm"):
+        shutil.copy(tmp_path / index, f"{killed}-shm")
+        assert damaged_log(str(killed)) is None
+        shutil.copy(killed, tmp_path / "copy")
+        for suffix in ("-wal", "-shm"):
+            shutil.copy(f"{killed}{suffix}", tmp_path / f"copy{suffix}")
+        assert ids(tmp_path / "copy") == names(range(COMMITS))
 
 
 def test_torn_last_commit(killed: Path) -> None:

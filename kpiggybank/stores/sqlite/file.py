@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import apsw
 import attrs
 import msgspec
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kpiggybank.events import Change, Columns, Event, EventPage, EventText, Page, Range
@@ -28,7 +29,7 @@ from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.insertion import Append, Insertion
 from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.recent import Recent
-from kpiggybank.stores.sqlite.wal import frames_end, log_of
+from kpiggybank.stores.sqlite.wal import frames_end, log_of, log_size
 
 #: Ids that are looked at in search of the greatest that was minted; others among them are keys.
 _IDS_LOOKED_AT = 1000
@@ -44,6 +45,8 @@ GATE_SECONDS = 0.5
 LOG_BYTES = 32 * 2**20
 
 _MERGE = "write its log to the database"
+
+_log = Logger()
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -115,6 +118,8 @@ class DatabaseFile:
             self.abandon()
             raise
         self._release()
+        if log_size(self._path):
+            _log.warn("{log} stays, as the newest events are there", log=log_of(self._path))
 
     def abandon(self) -> None:
         """Let go of the file as it is: its log stays beside it, for the next to open it.

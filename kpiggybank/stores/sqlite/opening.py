@@ -21,6 +21,7 @@ from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
 from kpiggybank.stores.sqlite.wal import (
     closed_in_order,
     commits_behind,
+    is_cut_short,
     log_of,
     log_size,
     missing_log,
@@ -91,6 +92,8 @@ def _open(path: str, lock: int) -> DatabaseFile:
         raise StoreUnavailable(
             f"{path} was closed in order, so {log_of(path)} is not its log; move that away"
         )
+    if is_cut_short(path):
+        raise _damaged(log_of(path), "what was acknowledged is missing at its end")
     with DriverErrors(f"open {path}"):
         writer = connect(path)
         try:
@@ -111,6 +114,7 @@ def _open(path: str, lock: int) -> DatabaseFile:
             generation, removed = writer.execute("SELECT generation, removed FROM bank").get
             ancestors = dict(writer.execute("SELECT generation, newest FROM ancestor"))
             newest = rows.greatest(writer)
+            sync_folder(Path(log_of(path)).parent)  # so does SQLite, but it passes over errors
         except BaseException:
             if logged:  # what is damaged stays as it is, its log included
                 writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

@@ -17,6 +17,9 @@ _HEADER = struct.Struct(">16xQ2I")
 _FRAME = struct.Struct(">4xIQ2I")
 #: How a log begins, and in which order the words of its sums are then.
 _LITTLE, _BIG = b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"
+#: The index of a log, twice, each word as this machine has it: whether it is one, how many frames
+#: the commits have, and the salts as they are in the log. https://www.sqlite.org/walformat.html
+_INDEX = struct.Struct("=12xB3xI12x8s8x")
 #: Where the first page tells the size of all: the upper and the lower byte, or 1 for 65536.
 _PAGE_SIZE = 16
 #: Where the first page tells whether there may be a log, and what it says.
@@ -41,6 +44,25 @@ def log_size(path: str) -> int:
 def frames_end(frames: int, page_size: int) -> int:
     """Where in a log so many frames end."""
     return _HEADER.size + frames * (_FRAME.size + page_size)
+
+
+def is_cut_short(path: str) -> bool:
+    """Whether a log ends before the last commit that is in the index beside it.
+
+    A commit is in the index when it has been synced; after a power cut it may be an older index, or
+    that of the log before, which tells nothing. Not to be asked by a process that has a connection
+    to the database, which would lose its locks; and SQLite makes the index anew.
+    """
+    log_path = log_of(path)
+    with suppress(OSError, struct.error):
+        with open(f"{log_path.removesuffix('-wal')}-shm", "rb") as index:
+            one, other = index.read(_INDEX.size), index.read(_INDEX.size)
+        with open(log_path, "rb") as log:
+            start, size = log.read(_HEADER.size), os.fstat(log.fileno()).st_size
+        is_one, frames, salts = _INDEX.unpack(one)
+        if is_one and one == other and salts == start[16:24]:
+            return size < frames_end(frames, int.from_bytes(start[8:12]))
+    return False
 
 
 def closed_in_order(descriptor: int) -> bool:
@@ -116,7 +138,9 @@ def damaged_log(path: str) -> str | None:
         fcntl.flock(file, fcntl.LOCK_UN)  # a start shall not be refused because of us
         page_size = int.from_bytes(os.pread(file.fileno(), 2, _PAGE_SIZE))
         page_size = 2**16 if page_size == 1 else page_size
-        if page_size and commits_behind(path, _readable(path, page_size), page_size):
+        if is_cut_short(path) or (
+            page_size and commits_behind(path, _readable(path, page_size), page_size)
+        ):
             return f"{log_of(path)} is damaged: what was acknowledged cannot be read in it"
     return None
 
