@@ -17,7 +17,8 @@
 
 The daemon is a real one with its ordinary settings. The two sides take turns, so that a noisy
 machine disturbs both; where there are two cores, one is for the servers and the other for the load.
-The ratios are what counts, the rates are not comparable between machines. The files are in the
+The ratios are what counts, the rates are not comparable between machines. Each ratio is the median
+of those of the rounds, which is not quite that of the two medians beside it. The files are in the
 folder for temporary ones, which should be on a disk: `TMPDIR` chooses another.
 
 `python -m benchmarks.bench --row 4 --row 6` measures these only.

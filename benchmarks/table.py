@@ -89,7 +89,7 @@ class Below:
 
 HEAD = (
     f"{'':2} {'KPIggyBank':<42} {'the other side':<42} "
-    f"{'median (min to max)':<22} {'goal':<7} met  CPU us"
+    f"{'ratio (min to max)':<22} {'goal':<7} met  CPU us, left / right"
 )
 
 

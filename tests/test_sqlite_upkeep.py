@@ -15,12 +15,13 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from kpiggybank.events import PAGE_BYTES, Columns, Event, EventText, Page, Range
-from kpiggybank.interfaces import InvalidCursor, StoreBroken, StoreFull
+from kpiggybank.interfaces import InvalidCursor, StoreBroken, StoreFull, StoreUnavailable
 from kpiggybank.stores.sequence import Sequence
+from kpiggybank.stores.sqlite import backup, ranges
 from kpiggybank.stores.sqlite import file as file_module
-from kpiggybank.stores.sqlite import ranges
 from kpiggybank.stores.sqlite import store as store_module
 from kpiggybank.stores.sqlite.checking import FileCheck
+from kpiggybank.stores.sqlite.errors import translated
 from kpiggybank.stores.sqlite.insertion import Append
 from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.store import SQLiteStore
@@ -232,6 +233,34 @@ def test_full_disk_says_what_could_not_be_done(path: Path, monkeypatch: pytest.M
         with pytest.raises(StoreFull, match=r"cannot write its log to the database: .*; make room"):
             merge()
     file.close()
+
+
+def test_failure_without_a_reason_has_its_name() -> None:
+    """As SQLite gives none for those of a backup."""
+    for code, words in (
+        (apsw.SQLITE_FULL, "SQLITE_FULL; make"),
+        (apsw.SQLITE_IOERR, "SQLITE_IOERR;"),
+    ):
+        error = apsw.exception_for(code)
+        assert isinstance(error, apsw.Error)
+        assert f"SQLite cannot copy: {words}" in str(translated(error, "copy"))
+
+
+def test_backup_whose_name_is_not_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken away again, so that another one can be made."""
+    open_file(str(path)).close()
+    target = path.parent / "copy"
+
+    def fail(folder: Path) -> None:
+        assert target.exists()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup, "sync_folder", fail)
+        with pytest.raises(StoreUnavailable, match=f"cannot make {target}: Input/output error"):
+            backup.back_up(str(path), str(target))
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert backup.back_up(str(path), str(target)) == 0
 
 
 def test_failed_sync_in_a_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

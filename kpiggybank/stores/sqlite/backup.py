@@ -46,14 +46,23 @@ def back_up(source: str, target: str) -> int:
             with DriverErrors(f"copy {source} to {target}"):
                 count = _copy(source, partial)
             os.link(partial, target)  # which, unlike a renaming, replaces nothing
+            _keep(target)
         finally:
             for suffix in ("", "-journal", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     os.unlink(partial + suffix)
-        sync_folder(Path(target).absolute().parent)
     except OSError as error:
         raise StoreUnavailable(f"cannot make {target}: {error.strerror}") from error
     return count
+
+
+def _keep(target: str) -> None:
+    """Have the name of a copy on the disk, or take it away again."""
+    try:
+        sync_folder(Path(target).absolute().parent)
+    except OSError:
+        os.unlink(target)
+        raise
 
 
 def _copy(source: str, partial: str) -> int:

@@ -14,7 +14,7 @@ from kpiggybank.interfaces import StoreBroken, StoreDamaged, StoreError, StoreFu
 _FAILED_SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
 #: What a backup that fails has as its reason.
-_NO_REASON = "not an error"
+_NO_REASONS = {"", "not an error"}
 
 RESTORE = "restore it from a backup (README, Damage)"
 
@@ -46,8 +46,8 @@ class DriverErrors:
 def translated(error: apsw.Error, doing: str) -> StoreError:
     """An error of SQLite's as one of the store's, when something cannot be done."""
     why = str(error)
-    if why == _NO_REASON:
-        why = str(apsw.exception_for(getattr(error, "result", apsw.SQLITE_ERROR)))
+    if why in _NO_REASONS:
+        why = str(apsw.mapping_result_codes[getattr(error, "result", apsw.SQLITE_ERROR)])
     text = f"SQLite cannot {doing}: {why}"
     # Not every error has one.
     if getattr(error, "extendedresult", None) in _FAILED_SYNCS:
