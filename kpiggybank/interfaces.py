@@ -195,10 +195,12 @@ class Space:
     Attributes:
         used: by what the store keeps.
         free: for whatever is added.
+        trouble: why more and more of it is used than is needed, a line; None where all is well.
     """
 
     used: int
     free: int
+    trouble: str | None = None
 
 
 class IHasDisk(Interface):

@@ -50,13 +50,22 @@ def test_all_is_well() -> None:
     assert heartbeat(Door(DiskStore())) == (200, {"ok": True, "checks": checks | {"disk": disk}})
 
 
-@pytest.mark.parametrize("room", [Space(5, 0), StoreUnavailable("no disk")], ids=str)
-def test_disk_is_told_of(room: Space | Exception) -> None:
-    """A disk that is nearly full, or does not tell, is no failure: reads go on."""
+@pytest.mark.parametrize(
+    ("room", "reason"),
+    [
+        (Space(5, 0), None),
+        (Space(5, LOW_DISK_BYTES, "it grows"), "it grows"),
+        (StoreUnavailable("no disk"), "no disk"),
+    ],
+    ids=str,
+)
+def test_disk_is_told_of(room: Space | Exception, reason: str | None) -> None:
+    """A disk that is nearly full, in trouble, or does not tell, is no failure: reads go on."""
     store = DiskStore()
     store.room = room
     status, value = heartbeat(Door(store))
     assert (status, value["ok"], value["checks"]["disk"]["ok"]) == (200, True, False)
+    assert value["checks"]["disk"].get("reason") == reason
 
 
 def test_store_fails() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from itertools import count
 from pathlib import Path
 
 import apsw
@@ -218,6 +219,34 @@ async def test_log_stays_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert await store.count(Range(0, 600)) == 600
     await store.close()
     assert list(FileCheck(str(path)).findings()) == []
+
+
+@ensureDeferred
+async def test_log_that_cannot_be_merged_is_told_of(
+    path: Path, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    """Events are taken all the same; who looks after the disk hears of it, until it can be."""
+
+    async def merge() -> str | None:
+        for _ in range(10):
+            await store.append([event(f"e{next(numbers)}")])
+        while store._merging:
+            await deferLater(reactor, 0)
+        return (await store.space()).trouble
+
+    def fail(file: file_module.DatabaseFile) -> None:
+        raise StoreUnavailable("the log stays")
+
+    monkeypatch.setattr(store_module, "CHECKPOINT_FRAMES", 20)
+    store, numbers = await opened(path), count()
+    assert await merge() is None
+    with monkeypatch.context() as patched:
+        patched.setattr(file_module.DatabaseFile, "checkpoint", fail)
+        assert await merge() == "the log stays"
+    assert set(warnings) == {"the log stays"}
+    assert await merge() is None
+    assert await store.count(Range()) == 30
+    await store.close()
 
 
 def test_full_disk_says_what_could_not_be_done(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,9 @@ async def _disk(asked: Deferred[Any], clock: IReactorTime) -> dict[str, Any] | N
         return {"ok": False, "reason": _reason(error)}
     if space is None:
         return None
-    return {"ok": space.free >= LOW_DISK_BYTES, "free_bytes": space.free, "used_bytes": space.used}
+    ok = space.free >= LOW_DISK_BYTES and space.trouble is None
+    found = {"ok": ok, "free_bytes": space.free, "used_bytes": space.used}
+    return found if space.trouble is None else {**found, "reason": space.trouble}
 
 
 def _reason(error: Exception) -> str:

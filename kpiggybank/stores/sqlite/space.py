@@ -8,8 +8,12 @@ from contextlib import suppress
 from kpiggybank.interfaces import Space, StoreUnavailable
 
 
-def space_of(path: str) -> Space:
+def space_of(path: str, trouble: str | None) -> Space:
     """The room on the disk of a database file; to be asked in a thread, as a disk may be slow.
+
+    Args:
+        path: of the file.
+        trouble: with it.
 
     Raises:
         StoreUnavailable: the disk does not tell; the text is one line.
@@ -22,4 +26,4 @@ def space_of(path: str) -> Space:
         disk = os.statvfs(path)
     except OSError as error:
         raise StoreUnavailable(f"the disk of {path} cannot be looked at: {error}") from error
-    return Space(used, disk.f_bavail * disk.f_frsize)
+    return Space(used, disk.f_bavail * disk.f_frsize, trouble)

@@ -90,9 +90,11 @@ class SQLiteStore:
     _recent: Recent = attrs.field(init=False)
     _total: int = attrs.field(default=0, init=False)
     _closed: bool = False
-    #: Whether the log is being written to the database, and up to which of its frames it has been.
+    #: Whether the log is being written to the database, up to which of its frames it has been, and
+    #: why it was not the last time.
     _merging: bool = attrs.field(default=False, init=False)
     _merged: int = attrs.field(default=0, init=False)
+    _trouble: str | None = attrs.field(default=None, init=False)
     #: Why nothing is done any more, and who wants to know.
     _fault: StoreError | None = attrs.field(default=None, init=False)
     _tell_fault: Callable[[StoreError], None] = attrs.field(default=_nobody_asked, init=False)
@@ -179,7 +181,7 @@ class SQLiteStore:
             return
         self._merging, self._merged = True, frames
         merged = self._threads.merger.do(self._the_file.checkpoint).addCallback(self._rewind)
-        merged.addErrback(self._failed).addErrback(self._not_merged).addBoth(self._end_merging)
+        merged.addErrback(self._failed).addCallbacks(self._end_merging, self._not_merged)
 
     def _rewind(self, _: None) -> Deferred[None]:
         return self._in_writer(lambda file: file.rewind()) if self._usable else succeed(None)
@@ -187,10 +189,11 @@ class SQLiteStore:
     def _not_merged(self, failure: Failure) -> None:
         # All is safe in the log. It is tried again when that has grown as much once more, or at the
         # next start.
-        self._log.warn("{reason}", reason=failure.getErrorMessage())
+        self._merging, self._trouble = False, failure.getErrorMessage()
+        self._log.warn("{reason}", reason=self._trouble)
 
     def _end_merging(self, _: None) -> None:
-        self._merging = False
+        self._merging, self._trouble = False, None
 
     def _failed(self, failure: Failure) -> Failure:
         """Take note of a failure after which nothing may be acknowledged any more."""
@@ -254,7 +257,7 @@ class SQLiteStore:
 
     def space(self) -> Deferred[Space]:
         """See `IHasDisk.space`."""
-        return self._in_reader(lambda file: space_of(self._path))
+        return self._in_reader(lambda file: space_of(self._path, self._trouble))
 
     def group_sizes(self) -> Histogram:
         """See `IWritesInGroups.group_sizes`."""
