@@ -119,6 +119,19 @@ class Streaming:
         (connection,) = server.site.connections
         return cls(server, client, connection.transport)
 
+    async def lose_patience(self) -> None:
+        """Let time go on until the server gives its reader up.
+
+        Once may not be enough: on a busy machine the kernel acknowledges late what it has taken
+        before, and that is a sign of life.
+        """
+        for _ in range(20):
+            self.server.door.clock.advance(STALL_SECONDS)
+            await settle()
+            if not self.server.site.connections:
+                return
+        raise AssertionError("it has patience without end")
+
     async def save(self, *texts: str) -> None:
         """Store events, and wait until the followers have been told."""
         self.server.door.save([{"timestamp": 1, "text": text} for text in texts])
@@ -188,12 +201,10 @@ async def test_cut_off() -> None:
         while not streaming.transport.producerPaused:
             await streaming.save("x" * 100_000)
             await turn()
-        streaming.server.door.clock.advance(STALL_SECONDS)
-        await settle()
+        await streaming.lose_patience()
     finally:
         globalLogPublisher.removeObserver(observer)
     assert len(streaming.server.door.feed) == 0
-    assert not streaming.server.site.connections
     lines = [event for event in logged if "took nothing" in str(event.get("reason"))]
     assert [event["log_level"] for event in lines] == [LogLevel.info]
     streaming.client.resume()
@@ -223,8 +234,7 @@ async def test_slow_is_not_still() -> None:
         assert streaming.transport.producerPaused
         clock.advance(STALL_SECONDS / LOOKS)  # until somebody looks
         assert len(streaming.server.door.feed) == 1
-    clock.advance(STALL_SECONDS)
-    await settle()
+    await streaming.lose_patience()
     assert len(streaming.server.door.feed) == 0
     streaming.client.resume()
     await streaming.client.until_lost()
@@ -269,10 +279,10 @@ async def test_unsent_is_free_at_once(leaves: bool) -> None:
         if leaves:
             client: Any = streaming.client.transport
             client.abortConnection()
+            while streaming.server.site.connections:
+                await turn()
         else:
-            streaming.server.door.clock.advance(STALL_SECONDS)
-        while streaming.server.site.connections:
-            await turn()
+            await streaming.lose_patience()
         await settle()
         assert transport() is None
     finally:
