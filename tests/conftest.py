@@ -62,7 +62,7 @@ def _text(event: LogEvent) -> str:
 
 
 @pytest.fixture
-def warnings() -> Iterator[list[str]]:
+def warned() -> Iterator[list[str]]:
     """What is logged as a warning."""
     heard: list[str] = []
 

@@ -200,7 +200,7 @@ async def test_others_may_merge_the_log(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_others_may_read_while_it_is_closed(tmp_path: Path, warnings: list[str]) -> None:
+async def test_others_may_read_while_it_is_closed(tmp_path: Path, warned: list[str]) -> None:
     """The log then stays where it is, which is told of, and nothing is missing."""
     bank = await opened(tmp_path / "bank.sqlite3")
     other = apsw.Connection(str(bank.path))
@@ -208,6 +208,6 @@ async def test_others_may_read_while_it_is_closed(tmp_path: Path, warnings: list
     await bank.store.close()
     assert not bank.told
     assert bank.log.stat().st_size > 0
-    assert warnings == [f"{bank.log} stays, as the newest events are there"]
+    assert warned == [f"{bank.log} stays, as the newest events are there"]
     assert await timestamps(bank.path) == [1]
     other.close()

@@ -223,7 +223,7 @@ async def test_log_stays_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @ensureDeferred
 async def test_log_that_cannot_be_merged_is_told_of(
-    path: Path, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+    path: Path, monkeypatch: pytest.MonkeyPatch, warned: list[str]
 ) -> None:
     """Events are taken all the same; who looks after the disk hears of it, until it can be."""
 
@@ -243,7 +243,7 @@ async def test_log_that_cannot_be_merged_is_told_of(
     with monkeypatch.context() as patched:
         patched.setattr(file_module.DatabaseFile, "checkpoint", fail)
         assert await merge() == "the log stays"
-    assert set(warnings) == {"the log stays"}
+    assert set(warned) == {"the log stays"}
     assert await merge() is None
     assert await store.count(Range()) == 30
     await store.close()

@@ -107,16 +107,14 @@ def test_closed_in_order(path: Path) -> None:
     assert ids(path) == ["e001"]
 
 
-def test_killed(killed: Path, warnings: list[str]) -> None:
+def test_killed(killed: Path, warned: list[str]) -> None:
     """All is found in the log, as often as the daemon is killed."""
     assert ids(killed) == names(range(COMMITS))
-    assert not warnings
+    assert not warned
 
 
 @pytest.mark.parametrize("relative", [False, True])
-def test_behind_a_link(
-    killed: Path, tmp_path: Path, warnings: list[str], *, relative: bool
-) -> None:
+def test_behind_a_link(killed: Path, tmp_path: Path, warned: list[str], *, relative: bool) -> None:
     """The log is beside the file itself, whatever leads there; check and backup know that."""
     (tmp_path / "other").mkdir()
     link = tmp_path / "other" / "link.sqlite3"
@@ -131,7 +129,7 @@ def test_behind_a_link(
     assert missing_log(str(link)) is None
     assert ids(link) == names(range(COMMITS))
     assert back_up(str(link), f"{tmp_path}/copy") == COMMITS
-    assert not warnings
+    assert not warned
     assert [entry.name for entry in link.parent.iterdir()] == [link.name]
     assert ids(killed) == names(range(COMMITS))
 
@@ -206,15 +204,15 @@ def test_reader_of_a_file_without_a_log(path: Path, monkeypatch: pytest.MonkeyPa
     ended.join()
 
 
-def test_missing_log(killed: Path, warnings: list[str]) -> None:
+def test_missing_log(killed: Path, warned: list[str]) -> None:
     """That a log was removed can be seen, and is said once."""
     os.unlink(f"{killed}-wal")
     remark = missing_log(str(killed))
     assert remark is not None and "the newest events are missing" in remark
     assert ids(killed) == []
-    assert warnings == [remark]
+    assert warned == [remark]
     ids(killed)
-    assert len(warnings) == 1
+    assert len(warned) == 1
 
 
 def flipped(path: Path, place: int) -> None:
