@@ -12,8 +12,8 @@
 8. The slowest hundredth of POSTs at an even pace, while somebody reads the million / while nobody
    does.
 9. One POST after the other, when the log has been filled once / a bare `fdatasync` of 4 KiB at the
-   end of a file, both at their median. The bare one is on the servers' core, too: where the disk
-   interrupts one core only, to wait for it on another one takes longer.
+   end of a file, both at their median. The bare one is on the load's core, and on the servers', as
+   other sides are: where the disk interrupts one of them only, who is on the other waits longer.
 
 The daemon is a real one with its ordinary settings. The two sides take turns, so that a noisy
 machine disturbs both; where there are two cores, one is for the servers and the other for the load.
