@@ -1,0 +1,139 @@
+"""Where the log of a database is, and how long by the index beside it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kpiggybank.interfaces import StoreDamaged, StoreUnavailable
+from kpiggybank.stores.sqlite import opening
+from kpiggybank.stores.sqlite.backup import back_up
+from kpiggybank.stores.sqlite.checking import FileCheck
+from kpiggybank.stores.sqlite.opening import open_file
+from kpiggybank.stores.sqlite.wal import damaged_log, missing_log
+from tests.taken_over import (
+    COMMITS,
+    HEADER,
+    PAGE,
+    flipped,
+    frames,
+    ids,
+    names,
+    numbered,
+    taken_over,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the file of a test is."""
+    return tmp_path / "bank.sqlite3"
+
+
+@pytest.fixture
+def killed(path: Path, tmp_path: Path) -> Path:
+    """A file whose daemon was killed, and its machine: the last commits are in its log only."""
+    return taken_over(path, tmp_path / "first", range(COMMITS), "", "-wal")
+
+
+@pytest.fixture
+def indexed(path: Path, tmp_path: Path) -> Path:
+    """A file whose daemon was killed, and nothing else: the log has its index."""
+    return taken_over(path, tmp_path / "first", range(COMMITS), "", "-wal", "-shm")
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_behind_a_link(killed: Path, tmp_path: Path, warned: list[str], *, relative: bool) -> None:
+    """The log is beside the file itself, whatever leads there; check and backup know that."""
+    (tmp_path / "other").mkdir()
+    link = tmp_path / "other" / "link.sqlite3"
+    link.symlink_to(f"../{killed.name}" if relative else killed)
+    given = Path(f"{killed}-wal").read_bytes()
+    flipped(killed, frames(killed)[0][0])
+    assert f"{killed}-wal is damaged" in str(damaged_log(str(link)))
+    assert "-wal is damaged" in next(FileCheck(str(link)).findings())
+    with pytest.raises(StoreDamaged, match="-wal is damaged"):
+        open_file(str(link))
+    Path(f"{killed}-wal").write_bytes(given)
+    assert missing_log(str(link)) is None
+    assert ids(link) == names(range(COMMITS))
+    assert back_up(str(link), f"{tmp_path}/copy") == COMMITS
+    assert not warned
+    assert [entry.name for entry in link.parent.iterdir()] == [link.name]
+    assert ids(killed) == names(range(COMMITS))
+
+
+def test_link_to_nothing(path: Path) -> None:
+    """Where the disk with the file is not there, no new one is made."""
+    path.symlink_to(path.parent / "disk" / path.name)
+    with pytest.raises(StoreUnavailable, match=f"cannot open {path}: No such file"):
+        open_file(str(path))
+    assert path.is_symlink()
+    assert not (path.parent / "disk").exists()
+
+
+def test_folder_does_not_sync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log whose name might be gone after a power cut is none to rely on; SQLite would."""
+    open_file(str(path)).close()
+    synced: list[tuple[Path, bool]] = []
+
+    def fail(folder: Path) -> None:
+        synced.append((folder, Path(f"{path}-wal").exists()))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "sync_folder", fail)
+        with pytest.raises(StoreUnavailable, match=f"cannot open {path}: Input/output error"):
+            open_file(str(path))
+    assert synced == [(path.parent, True)]
+    open_file(str(path)).close()
+
+
+def test_log_is_shorter_than_its_index(indexed: Path) -> None:
+    """Where only the daemon was killed, it is found if there are bytes missing at the log's end."""
+    given, log = Path(f"{indexed}-wal").read_bytes(), Path(f"{indexed}-wal")
+    cuts = [at for at, _ in frames(indexed)] + [HEADER + 1, len(given) - 1, len(given) - PAGE]
+    for cut in cuts:
+        log.write_bytes(given[:cut])
+        for _ in range(2):
+            with pytest.raises(StoreDamaged, match=r"-wal is damaged .*at its end.*; restore it"):
+                open_file(str(indexed))
+        assert log.read_bytes() == given[:cut]
+        assert "cannot be read" in str(damaged_log(str(indexed)))
+        with pytest.raises(StoreDamaged, match="-wal is damaged"):
+            back_up(str(indexed), f"{indexed}.copy")
+    log.write_bytes(given)
+    assert damaged_log(str(indexed)) is None
+    assert ids(indexed) == names(range(COMMITS))
+
+
+@pytest.mark.parametrize("content", [b"", bytes(2**15), b"\xff" * 2**15, b"x" * 50])
+def test_index_that_is_none(indexed: Path, content: bytes) -> None:
+    """After a power cut anything may be in it."""
+    Path(f"{indexed}-shm").write_bytes(content)
+    assert damaged_log(str(indexed)) is None
+    assert ids(indexed) == names(range(COMMITS))
+
+
+def test_index_of_another_log(killed: Path, tmp_path: Path) -> None:
+    """Nor does one count that is of another log, or was written when this one was shorter."""
+    file = open_file(str(tmp_path / "used"))
+    shutil.copy(tmp_path / "used", killed)
+    for number in range(COMMITS):
+        file.write([numbered(number)])
+        if number == 3:
+            shutil.copy(tmp_path / "used-shm", tmp_path / "older")
+    shutil.copy(tmp_path / "used-wal", f"{killed}-wal")
+    file.close()
+    taken_over(tmp_path / "another", tmp_path / "third", range(COMMITS + 5), "-shm")
+    for index in ("older", "another-shm"):
+        shutil.copy(tmp_path / index, f"{killed}-shm")
+        assert damaged_log(str(killed)) is None
+        shutil.copy(killed, tmp_path / "copy")
+        for suffix in ("-wal", "-shm"):
+            shutil.copy(f"{killed}{suffix}", tmp_path / f"copy{suffix}")
+        assert ids(tmp_path / "copy") == names(range(COMMITS))
