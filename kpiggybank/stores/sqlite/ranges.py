@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from contextlib import closing, suppress
+from contextlib import closing
+from functools import cache
 from math import inf
 
 import apsw
@@ -35,31 +36,27 @@ _PLACE = """
 """
 
 # The text is joined by SQLite, in C and without the interpreter's lock. Where the piece ends is
-# another statement: as a part of the same one, SQLite would copy the text once more. What is the
-# same again and again is written out: to bind a limit makes SQLite plan anew, which takes longer
-# than to answer.
+# another statement: as a part of the same one, SQLite would copy the text once more. A limit is
+# bound as a part of a sum: by itself it makes SQLite plan anew, which takes longer than to answer.
 _COPY = """
-    SELECT CAST(group_concat(json, '{comma}') AS BLOB)
-    FROM (SELECT json FROM event WHERE {condition} LIMIT {limit})
+    SELECT CAST(group_concat(json, ?) AS BLOB), count(*)
+    FROM (SELECT json FROM event WHERE {condition} LIMIT ? + 0)
 """
 _LAST = """
     SELECT seq, timestamp, EXISTS (SELECT * FROM event
                                    WHERE timestamp = last.timestamp AND seq > last.seq)
-    FROM event AS last WHERE {condition} LIMIT 1 OFFSET {limit} - 1
+    FROM event AS last WHERE {condition} LIMIT 1 OFFSET ? - 1
 """
 # A piece that ends with a timestamp needs no limit, and so no inner query, from which SQLite would
 # copy each event. The order is that of the index.
 _COPY_TO = """
-    SELECT CAST(group_concat(json, '{comma}') AS BLOB)
+    SELECT CAST(group_concat(json, ?) AS BLOB)
     FROM event INDEXED BY event_timestamp WHERE timestamp > ? AND timestamp <= ?
 """
 _LAST_BEFORE = """
     SELECT seq, timestamp FROM event WHERE timestamp > ? AND timestamp < ?
     ORDER BY timestamp DESC, seq DESC LIMIT 1
 """
-
-#: The bytes of the smallest event.
-_SMALLEST = len(b'{"timestamp":0}')
 
 
 def bounds(span: Range) -> tuple[Number, Number]:
@@ -109,12 +106,13 @@ class Copier:
         usual = connection.limit(apsw.SQLITE_LIMIT_LENGTH, page.size)
         try:
             for halvings in range(self._halvings, page.limit.bit_length()):
-                limit = page.limit >> halvings
-                with suppress(apsw.TooBigError):  # large events: fewer at a time
-                    copied = self._copy(connection, questions, limit, comma)
-                    roomy = copied.after is not None and len(copied.text) < page.size // 3
-                    self._halvings = halvings - 1 if roomy and halvings else halvings
-                    return copied
+                try:
+                    copied = self._copy(connection, questions, page.limit >> halvings, comma)
+                except apsw.TooBigError:  # large events: fewer at a time
+                    continue
+                roomy = copied.after is not None and len(copied.text) < page.size // 3
+                self._halvings = halvings - 1 if roomy and halvings else halvings
+                return copied
         finally:
             connection.limit(apsw.SQLITE_LIMIT_LENGTH, usual)
         return read(connection, self._sequence, span, page).joined(comma)
@@ -138,14 +136,23 @@ def _copy_some(
 ) -> tuple[bytes | None, int | None]:
     """The text of the first events, and the sequence of the last one where there may be more."""
     condition, bindings = question
-    asked = _COPY.format(comma=comma, condition=condition, limit=limit)
     # As long as this has not ended, the next statement sees the same events.
-    with closing(connection.execute(asked, bindings)) as found:
-        (text,) = next(found)
-        if text is None or len(text) < limit * _SMALLEST:  # there are fewer
+    with closing(connection.execute(_copying(condition), (comma, *bindings, limit))) as found:
+        text, count = next(found)
+        if count < limit:
             return text, None
-        last = connection.execute(_LAST.format(condition=condition, limit=limit), bindings).get
-    return text, last and last[0]
+        last = connection.execute(_ending(condition), (*bindings, limit)).get
+    return text, last[0]
+
+
+@cache
+def _copying(condition: str) -> str:
+    return _COPY.format(condition=condition)
+
+
+@cache
+def _ending(condition: str) -> str:
+    return _LAST.format(condition=condition)
 
 
 def _copy_on(
@@ -153,15 +160,14 @@ def _copy_on(
 ) -> tuple[bytes | None, int | None]:
     """The same where there are probably more, at less cost: of whole timestamps, if it can be."""
     condition, (after, high) = question
-    asked = _LAST.format(condition=condition, limit=limit)
-    with closing(connection.execute(asked, (after, high))) as found:  # as above
+    ending = connection.execute(_ending(condition), (after, high, limit))
+    with closing(ending) as found:  # as above
         for seq, timestamp, more in found:
             last = seq, timestamp
             if more:
                 last = connection.execute(_LAST_BEFORE, (after, timestamp)).get
             if last is not None:
-                asked = _COPY_TO.format(comma=comma)
-                return connection.execute(asked, (after, last[1])).get, last[0]
+                return connection.execute(_COPY_TO, (comma, after, last[1])).get, last[0]
     return _copy_some(connection, question, limit, comma)
 
 

@@ -92,7 +92,7 @@ class Workers:
         for done, work in iter(self._jobs.get, None):
             _at_work.done = done
             try:
-                result = None if nobody_waits() else work()
+                result = None if done.called else work()
             except BaseException:  # whatever it is, it is the outcome of this work
                 result = Failure()
             self._results.append((done, result))
