@@ -111,6 +111,7 @@ class Connection(Patience, HTTPChannel):
 
     def loseConnection(self) -> None:
         """Close; where TLS waits for the client to do the same, it waits for a moment only."""
+        self.site.outbox.send(self)
         super().loseConnection()
         if self.isSecure() and self._linger is None:
             # Below TLS it is closed as soon as the client has taken what was sent.
@@ -209,6 +210,7 @@ class Connection(Patience, HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Read on, unless the client was refused."""
+        self.site.outbox.send(self)  # what follows may be answered at once
         if not self._refused:
             super().dataReceived(data)
             self._watch()

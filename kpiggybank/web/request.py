@@ -18,7 +18,6 @@ from kpiggybank.web.answers import COMMON_HEAD, PAGE_HEAD, POLICY
 from kpiggybank.web.bounds import is_counted
 from kpiggybank.web.journal import CUT, GONE, OTHER
 from kpiggybank.web.query import parameters
-from kpiggybank.web.sending import send_now
 
 #: Chunks of a body of which nobody asks how small they are, and the bytes that all must have on
 #: average. To cut out a chunk takes as long as to read hundreds of bytes.
@@ -181,8 +180,8 @@ class BankRequest(Request):
             return
         if body is not None:
             # All in one piece, and without the many ways of `write`, of which none is needed. What
-            # was waited for is sent now, as the answers to a group of appends follow each other
-            # closely. Others do so at the end of the turn: a reader of many is not woken for each.
+            # was not waited for is sent at the end of the turn, together with what else a client
+            # is answered that asks much at once.
             self.startedWriting = 1
             first = (self.clientproto, self.code, self.code_message, self.channel.site.date)
             head = [b"%b %d %b\r\nDate: %b\r\nX-Request-Id: %b" % (*first, self.id)]
@@ -195,7 +194,7 @@ class BankRequest(Request):
             self.sentLength = len(tail)
             whole = b"%b\r\n%b\r\n%b" % (b"\r\n".join(head), common, tail)
             if self._answering is not None:
-                send_now(self.channel, whole)
+                self.channel.site.outbox.put(self.channel, whole)
             else:
                 self.channel.write(whole)
         self.finish()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IReactorTime
 
 Bytes = bytes | memoryview
 
@@ -50,3 +52,37 @@ def send_now(channel: Any, *parts: bytes) -> None:
     """
     for part in offer(channel, parts):
         channel.write(bytes(part))
+
+
+@attrs.define(eq=False)
+class Outbox:
+    """Answers that were waited for, until all that can be made now have been made.
+
+    They are often made in groups: the store tells of many events, or ranges, at once. If each was
+    sent when it is made, a reader of many would fall asleep and be woken again for each, and to
+    wake somebody takes the kernel longer than all else about a small answer.
+
+    Whoever has a connection must call `send` before anything else comes out of it.
+
+    Args:
+        reactor: knows when that is.
+    """
+
+    _reactor: IReactorTime
+    _answers: dict[Any, bytes] = attrs.field(factory=dict, init=False)
+
+    def put(self, channel: Any, answer: bytes) -> None:
+        """Send this over a connection soon; nothing else of it may be here."""
+        if not self._answers:
+            self._reactor.callLater(0, self._send_all)
+        self._answers[channel] = answer
+
+    def send(self, channel: Any) -> None:
+        """Send what is here for a connection, if anything is."""
+        answer = self._answers.pop(channel, None)
+        if answer is not None:
+            send_now(channel, answer)
+
+    def _send_all(self) -> None:
+        for channel in tuple(self._answers):
+            self.send(channel)

@@ -20,6 +20,7 @@ from kpiggybank.web.bounds import LIMITS, Limits, Work
 from kpiggybank.web.journal import OTHER, Journal
 from kpiggybank.web.limits import FIRST_REQUEST_SECONDS, Connection
 from kpiggybank.web.request import BankRequest
+from kpiggybank.web.sending import Outbox
 
 #: How often a warning is given again.
 WARNING_SECONDS = 60.0
@@ -41,6 +42,7 @@ class BankSite(Site):
         limits, access: the same.
         route_of: the route of a path, as it is written in the table of routes.
         work: the requests in work.
+        outbox: has the answers that are about to be sent.
     """
 
     # HTTP/1.1 only: the default would wrap each connection in a choice of versions.
@@ -63,6 +65,7 @@ class BankSite(Site):
         self.route_of: Callable[[bytes], str] = getattr(resource, "route_of", lambda path: OTHER)
         self.access = access
         self.work = Work(limits)
+        self.outbox = Outbox(reactor)
         self.journal = Journal() if journal is None else journal
         self.connections: set[Connection] = set()
         self.draining = False

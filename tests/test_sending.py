@@ -1,0 +1,157 @@
+"""Answers that were waited for: sent at the end of the turn, and before all else that follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from kpiggybank.web.answers import answer
+from kpiggybank.web.routes import Routes
+from kpiggybank.web.site import BankSite
+from tests.socket_client import HalfCloseableTransport
+
+
+@attrs.define(eq=False, slots=False)
+class App:
+    """One route that is answered when the test says so, and one at once."""
+
+    waiting: list[Deferred[bytes]] = attrs.field(factory=list)
+    app = Klein()
+
+    @app.route("/later", methods=["GET"])
+    def later(self, request: Request) -> Deferred[bytes]:
+        """Wait for the test."""
+        self.waiting.append(Deferred())
+        return self.waiting[-1].addCallback(lambda body: answer(request, body))
+
+    @app.route("/now", methods=["GET"])
+    def now(self, request: Request) -> bytes:
+        """Do not wait."""
+        return answer(request, b"now")
+
+    def tell(self, *bodies: bytes) -> None:
+        """Answer those that wait, in order."""
+        waiting, self.waiting = self.waiting, []
+        for outcome, body in zip(waiting, bodies, strict=True):
+            outcome.callback(body)
+
+
+@attrs.define(eq=False)
+class Stage:
+    """A site with that app, whose turn of the reactor ends when the test says so."""
+
+    app: App = attrs.field(factory=App)
+    clock: Clock = attrs.field(factory=Clock)
+    site: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.site = BankSite(Routes(self.app.app, lambda request, failure: failure), self.clock)
+
+    def connect(self, *paths: bytes, version: bytes = b"1.1") -> Any:
+        """A connection over which these were asked, all at once."""
+        connection = self.site.buildProtocol(None)
+        connection.makeConnection(HalfCloseableTransport())
+        ask(connection, *paths, version=version)
+        return connection
+
+
+def ask(connection: Any, *paths: bytes, version: bytes = b"1.1") -> None:
+    """Ask for some paths, all at once."""
+    heads = [b"GET %b HTTP/%b\r\nHost: x\r\n\r\n" % (path, version) for path in paths]
+    connection.dataReceived(b"".join(heads))
+
+
+def bodies(connection: Any) -> list[bytes]:
+    """The bodies of all answers so far; here they have no line breaks."""
+    parts = connection.transport.value().split(b"\r\n\r\n")
+    return [part.partition(b"HTTP/1.1 ")[0] for part in parts[1:]]
+
+
+def test_end_of_the_turn() -> None:
+    """What is answered in one turn is sent at its end."""
+    stage = Stage()
+    first, second = stage.connect(b"/later"), stage.connect(b"/later")
+    stage.app.tell(b"one", b"two")
+    assert bodies(first) == bodies(second) == []
+    stage.clock.advance(0)
+    assert (bodies(first), bodies(second)) == ([b"one"], [b"two"])
+
+
+def test_next_turn() -> None:
+    """Each turn sends what it has made."""
+    stage = Stage()
+    connection = stage.connect(b"/later")
+    for count in range(1, 4):
+        stage.app.tell(b"here")
+        stage.clock.advance(0)
+        assert bodies(connection) == [b"here"] * count
+        ask(connection, b"/later")
+
+
+def test_order() -> None:
+    """An answer that is made at once comes after the one before it, which was waited for."""
+    stage = Stage()
+    connection = stage.connect(b"/later", b"/now", b"/later")
+    stage.app.tell(b"one")
+    stage.app.tell(b"three")
+    stage.clock.advance(0)
+    assert bodies(connection) == [b"one", b"now", b"three"]
+
+
+def test_asked_again_within_the_turn() -> None:
+    """A client that asks on before it has its answer gets both in order."""
+    stage = Stage()
+    connection = stage.connect(b"/later")
+    stage.app.tell(b"one")
+    ask(connection, b"/now")
+    assert bodies(connection) == [b"one", b"now"]
+    stage.clock.advance(0)
+    assert bodies(connection) == [b"one", b"now"]
+
+
+def test_nonsense_within_the_turn() -> None:
+    """A client that sends what is no request still gets the answer to the one before."""
+    stage = Stage()
+    connection = stage.connect(b"/later")
+    stage.app.tell(b"one")
+    connection.dataReceived(b"nonsense\r\n\r\n")
+    stage.clock.advance(0)
+    first, second = connection.transport.value().split(b"HTTP/1.1 ")[1:]
+    assert first.endswith(b"\r\n\r\none")
+    assert second.startswith(b"400 ")
+
+
+def test_closed_after_the_answer() -> None:
+    """A connection that is closed after its answer has sent it before."""
+    stage = Stage()
+    connection = stage.connect(b"/later", version=b"1.0")
+    stage.app.tell(b"one")
+    assert connection.transport.disconnecting
+    assert connection.transport.value().endswith(b"\r\n\r\none")
+
+
+def test_drained_within_the_turn() -> None:
+    """Neither does a site that closes forget it."""
+    stage = Stage()
+    connection = stage.connect(b"/later")
+    stage.app.tell(b"one")
+    connection.wind_up()
+    assert connection.transport.disconnecting
+    assert bodies(connection) == [b"one"]
+
+
+def test_lost_within_the_turn() -> None:
+    """A client that goes before its answer is sent is in nobody's way."""
+    stage = Stage()
+    gone, here = stage.connect(b"/later"), stage.connect(b"/later")
+    stage.app.tell(b"one", b"two")
+    gone.connectionLost(Failure(ConnectionDone()))
+    stage.clock.advance(0)
+    assert bodies(here) == [b"two"]
