@@ -180,8 +180,8 @@ class BankRequest(Request):
             return
         if body is not None:
             # All in one piece, and without the many ways of `write`, of which none is needed. What
-            # was not waited for is sent at the end of the turn, together with what else a client
-            # is answered that asks much at once.
+            # was made at once goes to the transport, which joins what a client is answered that
+            # asks much at once.
             self.startedWriting = 1
             first = (self.clientproto, self.code, self.code_message, self.channel.site.date)
             head = [b"%b %d %b\r\nDate: %b\r\nX-Request-Id: %b" % (*first, self.id)]

@@ -56,13 +56,13 @@ def send_now(channel: Any, *parts: bytes) -> None:
 
 @attrs.define(eq=False)
 class Outbox:
-    """Answers that were waited for, until all that can be made now have been made.
+    """Answers that were waited for, until all of this turn of the reactor are made.
 
-    They are often made in groups: the store tells of many events, or ranges, at once. If each was
-    sent when it is made, a reader of many would fall asleep and be woken again for each, and to
-    wake somebody takes the kernel longer than all else about a small answer.
+    They are made in groups: the store tells of many events, or ranges, at once. If each was sent
+    when it is made, a reader of many would fall asleep and be woken again for each, and to wake
+    somebody takes the kernel longer than all else about a small answer.
 
-    Whoever has a connection must call `send` before anything else comes out of it.
+    Before anything else is written to a connection, or it is closed, `send` must be called.
 
     Args:
         reactor: knows when that is.
