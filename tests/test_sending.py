@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import attrs
@@ -13,6 +14,8 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from kpiggybank.web.answers import answer
+from kpiggybank.web.bounds import LIMITS
+from kpiggybank.web.limits import LINGER_SECONDS
 from kpiggybank.web.routes import Routes
 from kpiggybank.web.site import BankSite
 from tests.socket_client import HalfCloseableTransport
@@ -155,3 +158,58 @@ def test_lost_within_the_turn() -> None:
     gone.connectionLost(Failure(ConnectionDone()))
     stage.clock.advance(0)
     assert bodies(here) == [b"two"]
+
+
+class Pipe(HalfCloseableTransport):
+    """A transport that writes to a socket, of which the other end is read by the test."""
+
+    dataBuffer, offset, _tempDataLen = b"", 0, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ours, self.theirs = socket.socketpair()
+
+    def fileno(self) -> int:
+        """The descriptor of the socket."""
+        return self.ours.fileno()
+
+    def write(self, data: bytes) -> None:
+        """Write."""
+        self.ours.sendall(data)
+
+    def close(self) -> None:
+        """Free both ends."""
+        self.ours.close()
+        self.theirs.close()
+
+
+def test_refused_while_an_answer_is_read() -> None:
+    """What follows a large answer, and is refused, does not cut it as long as it is being read."""
+    stage = Stage()
+    connection = stage.connect()
+    pipe = connection.transport = Pipe()
+    ask(connection, b"/later")
+    stage.app.tell(b"x" * 120_000)
+    connection.dataReceived(b"nonsense\r\n\r\n")
+    cut = []
+    for size in (40_000, 40_000, 0):
+        pipe.theirs.recv(size)
+        stage.clock.pump([LINGER_SECONDS] * int(LIMITS.idle_seconds // LINGER_SECONDS))
+        cut.append(pipe.disconnected)
+    pipe.close()
+    assert cut == [False, False, True]
+
+
+def test_refused_after_all_was_read() -> None:
+    """A client that has read its answers has a moment to see the last one."""
+    stage = Stage()
+    connection = stage.connect()
+    pipe = connection.transport = Pipe()
+    connection.dataReceived(b"nonsense\r\n\r\n")
+    pipe.theirs.recv(10_000)
+    stage.clock.advance(LINGER_SECONDS - 1)
+    still_there = not pipe.disconnected
+    stage.clock.advance(1)
+    pipe.close()
+    assert still_there
+    assert pipe.disconnected

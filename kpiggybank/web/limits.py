@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
+from math import inf
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall
@@ -25,10 +27,12 @@ from kpiggybank.web.bounds import BODY, HEAD, IDLE, WORK
 from kpiggybank.web.formats import JSON
 from kpiggybank.web.patience import Patience
 from kpiggybank.web.request import BankRequest
+from kpiggybank.web.sending import unread
 
 #: Connections beyond the limit that are told so; more than that are cut without a word.
 SPARE_CONNECTIONS = 100
-#: How long what a refused client still sends is read and dropped, so that it can see its answer.
+#: How long what a refused client still sends is read and dropped, so that it can see its answer;
+#: longer, if an answer before it is still being read.
 LINGER_SECONDS = 5
 
 #: How long a TLS client has to close its half, too, when all has been sent to it.
@@ -155,11 +159,21 @@ class Connection(Patience, HTTPChannel):
             request.release()
             request.content = BytesIO()  # what has arrived of it is of no use any more
         self.expect(None)
-        self._linger = self.callLater(LINGER_SECONDS, self.transport.abortConnection)
+        self._linger = self.callLater(LINGER_SECONDS, self._linger_on)
         if self.isSecure():  # TLS cannot close one half
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
+
+    def _linger_on(self, before: float = inf, patience: float = 0) -> None:
+        left = unread(self.transport.transport if self.isSecure() else self.transport)
+        if left < before:
+            patience = self.site.limits.idle_seconds
+        if left and patience > 0:  # an answer before is being read
+            rest = partial(self._linger_on, left, patience - LINGER_SECONDS)
+            self._linger = self.callLater(LINGER_SECONDS, rest)
+        else:
+            self.transport.abortConnection()
 
     def first_line(self) -> tuple[bytes, bytes, bytes]:
         """The method, the path and the protocol of the request whose head has just arrived."""

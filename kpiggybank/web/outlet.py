@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fcntl import ioctl
-from termios import TIOCOUTQ
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from kpiggybank.web.sending import offer, send_now
+from kpiggybank.web.sending import offer, send_now, unread
 
 T = TypeVar("T")
 
@@ -50,7 +48,7 @@ class Outlet:
     _patience: float
     _paused: Deferred[None] | None = attrs.field(default=None, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
-    _unread: object = attrs.field(default=None, init=False)
+    _unread: int = attrs.field(default=0, init=False)
     _taken_at: float = attrs.field(default=0.0, init=False)
 
     def __enter__(self) -> Outlet:
@@ -110,14 +108,17 @@ class Outlet:
         return (b"%x\r\n" % size, *parts, b"\r\n") if request.chunked else parts
 
     def _patiently(self, paused: Deferred[None]) -> Deferred[None]:
-        self._unread, self._taken_at = self._backlog(), self._clock.seconds()
+        # The transport resumes only when all that it has is with the kernel, and the kernel takes
+        # more only when a good part of its own is read: a slow reader may need longer for that than
+        # a patience lasts.
+        self._unread, self._taken_at = unread(self._request.transport), self._clock.seconds()
         self._timer = self._clock.callLater(self._patience / LOOKS, self._look, paused)
         return paused.addBoth(self._look_no_more)
 
     def _look(self, paused: Deferred[None]) -> None:
-        unread, self._unread = self._unread, self._backlog()
+        before, self._unread = self._unread, unread(self._request.transport)
         now = self._clock.seconds()
-        if self._unread != unread:
+        if self._unread != before:
             self._taken_at = now
         left = self._taken_at + self._patience - now
         if left > 0:
@@ -132,20 +133,6 @@ class Outlet:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         return result
-
-    def _backlog(self) -> object:
-        """What waits for the reader, in the transport and in the kernel, as far as that is known.
-
-        The transport resumes only when all that it has is with the kernel, and the kernel takes
-        more only when a good part of its own is read: a slow reader may need longer for that than
-        a patience lasts.
-        """
-        transport = self._request.transport
-        try:
-            kernel = ioctl(transport.fileno(), TIOCOUTQ, bytes(4))
-        except (AttributeError, OSError):
-            return None
-        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen, kernel
 
     def pauseProducing(self) -> None:
         """Make the next `write` wait; called by the transport when its buffer is full."""

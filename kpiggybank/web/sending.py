@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Any
 
 import attrs
@@ -52,6 +55,16 @@ def send_now(channel: Any, *parts: bytes) -> None:
     """
     for part in offer(channel, parts):
         channel.write(bytes(part))
+
+
+def unread(transport: Any) -> int:
+    """Bytes that wait for the reader, in the transport and in the kernel; 0 where nobody knows."""
+    try:
+        kernel = ioctl(transport.fileno(), TIOCOUTQ, bytes(4))
+    except (AttributeError, OSError):
+        return 0
+    waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return waiting + int.from_bytes(kernel, sys.byteorder)
 
 
 @attrs.define(eq=False)
