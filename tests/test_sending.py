@@ -15,7 +15,7 @@ from twisted.web.server import Request
 
 from kpiggybank.web.answers import answer
 from kpiggybank.web.bounds import LIMITS
-from kpiggybank.web.limits import LINGER_SECONDS
+from kpiggybank.web.refusals import LINGER_SECONDS
 from kpiggybank.web.routes import Routes
 from kpiggybank.web.site import BankSite
 from tests.socket_client import HalfCloseableTransport
