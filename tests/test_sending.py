@@ -213,3 +213,19 @@ def test_refused_after_all_was_read() -> None:
     pipe.close()
     assert still_there
     assert pipe.disconnected
+
+
+def test_closed_while_more_has_come() -> None:
+    """What came behind the last answer, and is dropped, does not keep that from being read."""
+    stage = Stage()
+    connection = stage.connect()
+    pipe = connection.transport = Pipe()
+    ask(connection, b"/later", b"/now", version=b"1.0")
+    stage.app.tell(b"x" * 100_000)
+    assert pipe.half_closed
+    assert not pipe.disconnecting
+    answered = pipe.theirs.recv(200_000, socket.MSG_WAITALL | socket.MSG_DONTWAIT)
+    stage.clock.advance(LINGER_SECONDS)
+    pipe.close()
+    assert answered.endswith(b"x" * 100_000)
+    assert pipe.disconnected

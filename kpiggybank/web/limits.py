@@ -15,6 +15,7 @@ from kpiggybank.web.bounds import BODY, HEAD, IDLE, WORK
 from kpiggybank.web.patience import Patience
 from kpiggybank.web.refusals import RefusingChannel
 from kpiggybank.web.request import BankRequest
+from kpiggybank.web.sending import unread
 
 #: Connections beyond the limit that are told so; more than that are cut without a word.
 SPARE_CONNECTIONS = 100
@@ -96,6 +97,10 @@ class Connection(Patience, RefusingChannel):
     def loseConnection(self) -> None:
         """Close; where TLS waits for the client to do the same, it waits for a moment only."""
         self.site.outbox.send(self)
+        more = self._buffer or any(self._dataBuffer)
+        if more and not self._refused and unread(self.transport):
+            self.hear_no_more()
+            return
         super().loseConnection()
         if self.isSecure() and self._linger is None:
             # Below TLS it is closed as soon as the client has taken what was sent.

@@ -38,14 +38,9 @@ class RefusingChannel(HTTPChannel):
         self.turn_away(status, error_body(error, reason), headers)
 
     def turn_away(self, status: int, body: bytes, headers: Headers) -> None:
-        """Answer with this error, as JSON, and more headers; otherwise as `refuse`.
-
-        Closing at once would make the client's own kernel throw the answer away when it is still
-        sending. So only our half is closed, and the rest is read for a while and dropped.
-        """
+        """Answer with this error, as JSON, and more headers; otherwise as `refuse`."""
         if self._refused:
             return
-        self._refused = True
         method, path = self._asked()
         route = self.site.route_of(path)
         id = self.site.journal.refused(method, path, route, status, len(body))
@@ -66,6 +61,15 @@ class RefusingChannel(HTTPChannel):
         for request in self.requests:
             request.release()
             request.content = BytesIO()  # what has arrived of it is of no use any more
+        self.hear_no_more()
+
+    def hear_no_more(self) -> None:
+        """Close, when what there is has been sent.
+
+        Closing at once would make the client's own kernel throw an answer away when it is still
+        sending. So only our half is closed, and the rest is read for a while and dropped.
+        """
+        self._refused = True
         self.setTimeout(None)
         self._linger = self.callLater(LINGER_SECONDS, self._linger_on)
         if self.isSecure():  # TLS cannot close one half
@@ -74,7 +78,7 @@ class RefusingChannel(HTTPChannel):
             self.transport.loseWriteConnection()
 
     def _linger_on(self, before: float = inf, patience: float = 0) -> None:
-        left = unread(self.transport.transport if self.isSecure() else self.transport)
+        left = unread(self.transport)
         if left < before:
             patience = self.site.limits.idle_seconds
         if left and patience > 0:  # an answer before is being read
