@@ -163,6 +163,24 @@ def test_refused(request_: bytes, text: str, lines: list[LogEvent]) -> None:
 
 
 @pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST /x HTTP/1.1\r\nX-Request-Id: mine\r\nContent-Length: 99999999\r\n\r\n",
+        b"GET /wsapi/%ff HTTP/1.1\r\nX-Request-Id: mine\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX-Request-Id: mine\r\nno header\r\n\r\n",
+    ],
+    ids=["too large", "no text", "no header"],
+)
+def test_id_of_what_is_refused(request_: bytes, lines: list[LogEvent]) -> None:
+    """The id that came with a request is also that of its refusal."""
+    wire = Wire()
+    wire.connection.dataReceived(request_)
+    assert id_of(wire.transport.value()) == "mine"
+    wire.lose()
+    assert [line["request_id"] for line in lines] == ["mine"]
+
+
+@pytest.mark.parametrize(
     ("path", "word"),
     [
         (b"/%0aGET", "/%0aGET"),

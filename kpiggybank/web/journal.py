@@ -96,13 +96,13 @@ class Journal:
             sent, id = request.sentLength, request.id
             self._tell(request.method, request.path, status, sent, seconds, id, end)
 
-    def refused(self, method: bytes, path: bytes, route: str, status: int, sent: int) -> bytes:
-        """Note that a request was refused before it was whole; returns the id that it has."""
-        id = self.id_for(None)
+    def refused(
+        self, method: bytes, path: bytes, route: str, status: int, sent: int, id: bytes
+    ) -> None:
+        """Note that a request was refused before it was whole."""
         self._requests(method, route).outcomes[_CLASSES[status // 100]] += 1
         if self._access_log:
             self._tell(method, path, status, sent, 0.0, id, WHOLE)
-        return id
 
     def _requests(self, method: bytes, route: str) -> Requests:
         key = (method if method in _METHODS else b"other", route)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
@@ -43,7 +44,8 @@ class RefusingChannel(HTTPChannel):
             return
         method, path = self._asked()
         route = self.site.route_of(path)
-        id = self.site.journal.refused(method, path, route, status, len(body))
+        id = self._id()
+        self.site.journal.refused(method, path, route, status, len(body), id)
         headers.setRawHeaders(b"Date", [self.site.date])
         headers.setRawHeaders(b"X-Request-Id", [id])
         headers.setRawHeaders(b"Content-Type", [JSON])
@@ -102,6 +104,14 @@ class RefusingChannel(HTTPChannel):
             return request.method, request.path
         # They are not there where the first line is none.
         return getattr(self, "_command", b""), getattr(self, "_path", b"").partition(b"?")[0]
+
+    def _id(self) -> bytes:
+        """The id of that request; its client's own, if that has arrived."""
+        id_for: Callable[[Sequence[bytes] | None], bytes] = self.site.journal.id_for
+        if not self.requests:
+            return id_for(None)
+        request = self.requests[-1]
+        return request.id or id_for(request.requestHeaders.getRawHeaders(b"X-Request-Id"))
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # The one place where twisted.web refuses what it cannot parse; its own answer has no body.
