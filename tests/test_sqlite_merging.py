@@ -82,7 +82,9 @@ def test_full_disk_says_what_could_not_be_done(path: Path, monkeypatch: pytest.M
     """That the log cannot be written to the database is said so, not as a read that failed."""
 
     class Full(apsw.Connection):
-        def wal_checkpoint(self, *args: object) -> tuple[int, int]:
+        def wal_checkpoint(self, dbname: str | None = None, mode: int = 0) -> tuple[int, int]:
+            if mode == apsw.SQLITE_CHECKPOINT_NOOP:
+                return super().wal_checkpoint(dbname, mode)
             raise apsw.FullError("database or disk is full")
 
     monkeypatch.setattr(apsw, "Connection", Full)

@@ -9,16 +9,15 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import apsw
 import attrs
-import msgspec
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from kpiggybank.events import Change, Columns, Event, EventPage, EventText, Page, Range
+from kpiggybank.events import Change, Event, EventPage, EventText, Page, Range
 from kpiggybank.interfaces import (
     EventNotFound,
     StoreBroken,
     StoreDamaged,
     StoreError,
+    StoreFull,
 )
 from kpiggybank.mint import is_minted
 from kpiggybank.stores.bounds import piece_of
@@ -26,9 +25,10 @@ from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
 from kpiggybank.stores.sqlite.connections import ReadingConnections
 from kpiggybank.stores.sqlite.errors import DriverErrors
-from kpiggybank.stores.sqlite.insertion import Append, Insertion
+from kpiggybank.stores.sqlite.insertion import Append, Insertion, Written
 from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.recent import Recent
+from kpiggybank.stores.sqlite.room import has_room, pages_of
 from kpiggybank.stores.sqlite.wal import frames_end, log_of, log_size
 
 #: Ids that are looked at in search of the greatest that was minted; others among them are keys.
@@ -49,18 +49,6 @@ _MERGE = "write its log to the database"
 _log = Logger()
 
 
-class Written(msgspec.Struct, frozen=True):
-    """What became of a group of appends.
-
-    Attributes:
-        outcomes: the failure of each append, if any.
-        events: all that is new, in order, in some parts.
-    """
-
-    outcomes: Seq[Failure | None]
-    events: Seq[Columns]
-
-
 @attrs.define(eq=False)
 class DatabaseFile:
     """An open database, locked against other processes. One thread writes, any may read.
@@ -75,7 +63,9 @@ class DatabaseFile:
     _newest: int
     _removed: int
     #: Frames in the write-ahead log after the last commit.
-    log_frames: int = 0
+    log_frames: int = attrs.field(init=False)
+    #: How many of them are in the database, as far as is known.
+    _merged: int = attrs.field(init=False)
     _broken: StoreError | None = None
     _readers: ReadingConnections = attrs.field(init=False)
     _copier: ranges.Copier = attrs.field(init=False)
@@ -88,6 +78,9 @@ class DatabaseFile:
         # Instead of SQLite's own hook, which would now and then write the log's content to the
         # database within a commit, while everybody waits: see `checkpoint`.
         self._writer.set_wal_hook(self._committed)
+        self.log_frames, self._merged = self._writer.wal_checkpoint(
+            mode=apsw.SQLITE_CHECKPOINT_NOOP
+        )
         self._readers = ReadingConnections(self._path)
         self._copier = ranges.Copier(self._sequence)
         self._place = Place(self._path, self._lock)
@@ -161,6 +154,7 @@ class DatabaseFile:
 
     def _write(self, group: Seq[Append]) -> Written:
         self._look_after_files()
+        self._make_room(2 * pages_of(group, self._page_size))  # in the log, and in the database
         insertion = Insertion(self._writer, self._newest)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -174,6 +168,20 @@ class DatabaseFile:
         if self._broken is not None:  # a checkpoint has found out while this was written
             raise self._broken
         return Written(outcomes, insertion.events)
+
+    def _make_room(self, pages: int) -> None:
+        """Write the log to the database where the disk has little room but for its content."""
+        if self._has_room(pages):
+            return
+        with suppress(apsw.BusyError):  # the other thread is at it
+            _, self._merged = self._writer.wal_checkpoint()
+        if not self._has_room(pages):
+            raise StoreFull(f"there is too little room on the disk of {self._path}; make room")
+
+    def _has_room(self, pages: int) -> bool:
+        begun_anew = self.log_frames < self._merged
+        pages += self.log_frames - (0 if begun_anew else self._merged)
+        return has_room(self._lock, pages * self._page_size)
 
     def _look_after_files(self) -> None:
         """Make sure that what is written can be found: people may have moved a file, or cut it."""
@@ -200,8 +208,8 @@ class DatabaseFile:
         """
         with self._for_good(_MERGE), self._readers.one(_MERGE) as connection:
             for _ in range(_PASSES):
-                _, written = connection.wal_checkpoint()
-                if self.log_frames - written < _FEW_FRAMES:
+                _, self._merged = connection.wal_checkpoint()
+                if self.log_frames - self._merged < _FEW_FRAMES:
                     break
                 self._sync()
 
@@ -223,7 +231,7 @@ class DatabaseFile:
         with ExitStack() as stack, self._for_good(_MERGE):
             if self.log_frames > LONG_LOG_FRAMES:
                 stack.enter_context(self._readers.gate.shut(GATE_SECONDS))
-            self._writer.wal_checkpoint()
+            _, self._merged = self._writer.wal_checkpoint()
 
     @contextmanager
     def _for_good(self, doing: str) -> Iterator[None]:

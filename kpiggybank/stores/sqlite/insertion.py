@@ -25,6 +25,18 @@ class Append(msgspec.Struct, frozen=True):
     absent: Seq[str]
 
 
+class Written(msgspec.Struct, frozen=True):
+    """What became of a group of appends.
+
+    Attributes:
+        outcomes: the failure of each append, if any.
+        events: all that is new, in order, in some parts.
+    """
+
+    outcomes: Seq[Failure | None]
+    events: Seq[Columns]
+
+
 @attrs.define(eq=False)
 class Insertion:
     """Inserts appends within a transaction that somebody else has begun, and ends.

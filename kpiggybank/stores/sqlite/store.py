@@ -32,8 +32,8 @@ from kpiggybank.interfaces import (
     StoreUnavailable,
 )
 from kpiggybank.stores.group_commit import GroupCommit
-from kpiggybank.stores.sqlite.file import DatabaseFile, Written
-from kpiggybank.stores.sqlite.insertion import Append
+from kpiggybank.stores.sqlite.file import DatabaseFile
+from kpiggybank.stores.sqlite.insertion import Append, Written
 from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.recent import Recent
 from kpiggybank.stores.sqlite.space import space_of
