@@ -17,6 +17,7 @@ from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.wal import damaged_log, missing_log
 from tests.taken_over import (
     COMMITS,
+    FRAME,
     HEADER,
     PAGE,
     flipped,
@@ -107,6 +108,29 @@ def test_log_is_shorter_than_its_index(indexed: Path) -> None:
         with pytest.raises(StoreDamaged, match="-wal is damaged"):
             back_up(str(indexed), f"{indexed}.copy")
     log.write_bytes(given)
+    assert damaged_log(str(indexed)) is None
+    assert ids(indexed) == names(range(COMMITS))
+
+
+@pytest.mark.parametrize("place", [2, 6, 9, 17, 24, 2000, FRAME - 1])
+def test_last_commit_is_damaged(indexed: Path, place: int) -> None:
+    """So is damage in the last commit, behind which there is none that would tell of it."""
+    given, log = Path(f"{indexed}-wal").read_bytes(), Path(f"{indexed}-wal")
+    index = Path(f"{indexed}-shm").read_bytes()
+    *others, before, _ = (number for number, (_, ends) in enumerate(frames(indexed)) if ends)
+    assert others
+    for at, _ in frames(indexed)[before + 1 :]:
+        damaged = bytearray(given)
+        damaged[at + place] ^= 4
+        log.write_bytes(damaged)
+        Path(f"{indexed}-shm").write_bytes(index)
+        for _ in range(2):
+            with pytest.raises(StoreDamaged, match=r"-wal is damaged .*; restore it"):
+                open_file(str(indexed))
+        assert log.read_bytes() == damaged
+        assert "cannot be read" in str(damaged_log(str(indexed)))
+    log.write_bytes(given)
+    Path(f"{indexed}-shm").write_bytes(index)
     assert damaged_log(str(indexed)) is None
     assert ids(indexed) == names(range(COMMITS))
 

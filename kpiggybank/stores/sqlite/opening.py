@@ -21,7 +21,7 @@ from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
 from kpiggybank.stores.sqlite.wal import (
     closed_in_order,
     commits_behind,
-    is_cut_short,
+    lacks_its_end,
     log_of,
     log_size,
     missing_log,
@@ -92,7 +92,7 @@ def _open(path: str, lock: int) -> DatabaseFile:
         raise StoreUnavailable(
             f"{path} was closed in order, so {log_of(path)} is not its log; move that away"
         )
-    if is_cut_short(path):
+    if lacks_its_end(path):
         raise _damaged(log_of(path), "what was acknowledged is missing at its end")
     with DriverErrors(f"open {path}"):
         writer = connect(path)

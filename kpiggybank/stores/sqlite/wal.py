@@ -46,8 +46,8 @@ def frames_end(frames: int, page_size: int) -> int:
     return _HEADER.size + frames * (_FRAME.size + page_size)
 
 
-def is_cut_short(path: str) -> bool:
-    """Whether a log ends before the last commit that is in the index beside it.
+def lacks_its_end(path: str) -> bool:
+    """Whether the last commit that is in the index beside a log is not in it, or not whole.
 
     A commit is in the index when it has been synced; after a power cut it may be an older index, or
     that of the log before, which tells nothing. Not to be asked by a process that has a connection
@@ -57,12 +57,33 @@ def is_cut_short(path: str) -> bool:
     with suppress(OSError, struct.error):
         with open(f"{log_path.removesuffix('-wal')}-shm", "rb") as index:
             one, other = index.read(_INDEX.size), index.read(_INDEX.size)
-        with open(log_path, "rb") as log:
-            start, size = log.read(_HEADER.size), os.fstat(log.fileno()).st_size
         is_one, frames, salts = _INDEX.unpack(one)
-        if is_one and one == other and salts == start[16:24]:
-            return size < frames_end(frames, int.from_bytes(start[8:12]))
+        with open(log_path, "rb") as log:
+            start = os.pread(log.fileno(), _HEADER.size, 0)
+            if is_one and frames and one == other and salts == start[16:24]:
+                return not _ends_whole(log.fileno(), start, frames)
     return False
+
+
+def _ends_whole(log: int, start: bytes, frames: int) -> bool:
+    """Whether the last of some frames, those of one commit, go on from the commit before."""
+    page_size = int.from_bytes(start[8:12])
+    end, size = frames_end(frames, page_size), _FRAME.size + page_size
+    if os.fstat(log).st_size < end:
+        return False
+    salts, sums, little, _ = _beginning(start)
+    first = _HEADER.size
+    for place in range(end - 2 * size, first - 1, -size):
+        commit, _, *before = _FRAME.unpack(os.pread(log, _FRAME.size, place))
+        if commit:
+            sums, first = tuple(before), place + size
+            break
+    for place in range(first, end, size):
+        frame = os.pread(log, size, place)
+        if not _goes_on(frame, salts, sums, little):
+            return False
+        sums = _FRAME.unpack_from(frame)[2:]
+    return True
 
 
 def closed_in_order(descriptor: int) -> bool:
@@ -138,7 +159,7 @@ def damaged_log(path: str) -> str | None:
         fcntl.flock(file, fcntl.LOCK_UN)  # a start shall not be refused because of us
         page_size = int.from_bytes(os.pread(file.fileno(), 2, _PAGE_SIZE))
         page_size = 2**16 if page_size == 1 else page_size
-        if is_cut_short(path) or (
+        if lacks_its_end(path) or (
             page_size and commits_behind(path, _readable(path, page_size), page_size)
         ):
             return f"{log_of(path)} is damaged: what was acknowledged cannot be read in it"
