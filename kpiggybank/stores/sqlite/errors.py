@@ -16,7 +16,8 @@ _FAILED_SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 #: What a backup that fails has as its reason.
 _NO_REASONS = {"", "not an error"}
 
-RESTORE = "restore it from a backup (README, Damage)"
+#: SQLite tells of an error in reading the disk in the same words as of damage.
+RESTORE = "restore it from a backup, unless the disk's log tells of errors (README, Damage)"
 
 
 # As a generator it would cost a tenth of a small read.
