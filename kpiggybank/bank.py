@@ -127,7 +127,9 @@ class Bank:
         self, result: Failure | None, number: int, ids: Sequence[str]
     ) -> Failure | Sequence[str]:
         if result is not None:
-            self.appends.end(number, _outcome(result), len(ids))
+            outcome = _outcome(result)
+            trouble = None if outcome == CONFLICT else result.getErrorMessage()
+            self.appends.end(number, outcome, len(ids), trouble)
             return result
         self.appends.end(number, ACKNOWLEDGED, len(ids))
         self._feed.ring()

@@ -48,12 +48,14 @@ class Appends:
         events: how many had which outcome.
         durations: how long appends took, whatever their outcome.
         bytes: the JSON of those that still wait.
+        trouble: why the store could not take the last one; None where it could.
     """
 
     clock: Callable[[], float] = time.monotonic
     events: Counter[str] = attrs.field(factory=Counter, init=False)
     durations: Histogram = attrs.field(factory=lambda: Histogram(SECONDS), init=False)
     bytes: int = attrs.field(default=0, init=False)
+    trouble: str | None = attrs.field(default=None, init=False)
     _number: int = attrs.field(default=0, init=False)
     #: When those began that are not answered, and their bytes, in this order.
     _waiting: dict[int, tuple[float, int]] = attrs.field(factory=dict, init=False)
@@ -65,8 +67,9 @@ class Appends:
         self.bytes += size
         return number
 
-    def end(self, number: int, outcome: str, count: int) -> None:
+    def end(self, number: int, outcome: str, count: int, trouble: str | None = None) -> None:
         """Note what has become of an append of so many events."""
+        self.trouble = trouble
         began, size = self._waiting.pop(number)
         self.bytes -= size
         self.durations.add(self.clock() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,17 @@ from zope.interface import implementer
 
 from kpiggybank import __version__
 from kpiggybank.about import about, checked_out
-from kpiggybank.events import EventPage, Page, Range
-from kpiggybank.interfaces import IEventBank, IHasDisk, Space, StoreUnavailable
+from kpiggybank.events import Event, EventPage, Page, Range
+from kpiggybank.interfaces import (
+    IEventBank,
+    IHasDisk,
+    Space,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from kpiggybank.web.health import LOW_DISK_BYTES, STORE_SECONDS, WRITE_SECONDS
-from tests.web_client import Door, StagedStore, has_fired
+from tests.web_client import ROOT, Door, StagedStore, has_fired
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,6 +33,11 @@ class DiskStore(StagedStore):
 
     room: Space | Exception = Space(5, LOW_DISK_BYTES)
     silent = False
+    refusal: StoreError | None = None
+
+    def append(self, events: Sequence[Event], absent: Sequence[str] = ()) -> Deferred[None]:
+        """Append, or not."""
+        return super().append(events, absent) if self.refusal is None else fail(self.refusal)
 
     def space(self) -> Deferred[Space]:
         """The room, or not."""
@@ -66,6 +79,20 @@ def test_disk_is_told_of(room: Space | Exception, reason: str | None) -> None:
     status, value = heartbeat(Door(store))
     assert (status, value["ok"], value["checks"]["disk"]["ok"]) == (200, True, False)
     assert value["checks"]["disk"].get("reason") == reason
+
+
+def test_last_write_failed() -> None:
+    """A store that reads but does not write is told of, until it writes again."""
+    store = DiskStore()
+    door = Door(store)
+    kind = {"Content-Type": "application/json"}
+    for error, reason in ((StoreFull("no room"), "no room"), (None, None)):
+        store.refusal = error
+        answer = door.request("POST", ROOT, b'{"timestamp":1}', kind)
+        assert answer.status == (201 if error is None else 507)
+        status, value = heartbeat(door)
+        writes = value["checks"]["writes"]
+        assert (status, writes["ok"], writes.get("reason")) == (200, error is None, reason)
 
 
 def test_store_fails() -> None:

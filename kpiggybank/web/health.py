@@ -37,13 +37,15 @@ async def examine(bank: Bank, clock: IReactorTime) -> tuple[dict[str, Any], list
     disk = await _disk(asked, clock)
     if disk is not None:
         checks["disk"] = disk
-    oldest = bank.appends.oldest
+    oldest, trouble = bank.appends.oldest, bank.appends.trouble
     late = oldest > WRITE_SECONDS
     checks["writes"] = {
-        "ok": not late,
+        "ok": not late and trouble is None,
         "waiting": bank.appends.waiting,
         "oldest_seconds": round(oldest, 3),
     }
+    if trouble is not None:  # no failure: who is sent elsewhere would not find out when it is over
+        checks["writes"]["reason"] = trouble
     if late:
         failures.append(f"a write has been waiting for {oldest:.0f} seconds")
     return checks, failures

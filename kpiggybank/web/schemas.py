@@ -132,7 +132,11 @@ SCHEMAS: Final[Json] = {
             ["ok"], ok={"type": "boolean"}, reason=_TEXT, free_bytes=_COUNT, used_bytes=_COUNT
         ),
         writes=_object(
-            ok={"type": "boolean"}, waiting=_COUNT, oldest_seconds={"type": "number", "minimum": 0}
+            ["ok", "waiting", "oldest_seconds"],
+            ok={"type": "boolean"},
+            waiting=_COUNT,
+            oldest_seconds={"type": "number", "minimum": 0},
+            reason=_TEXT,
         ),
     ),
     "Version": _object(["name", "version"], name=_TEXT, version=_TEXT, source=_TEXT, commit=_TEXT),
