@@ -57,6 +57,12 @@ class Stage:
     def __attrs_post_init__(self) -> None:
         self.site = BankSite(Routes(self.app.app, lambda request, failure: failure), self.clock)
 
+    def connect_later(self, *paths: bytes, version: bytes = b"1.1") -> Any:
+        """The same, where another one has been answered in this turn."""
+        self.connect(b"/later")
+        self.app.tell(b"first")
+        return self.connect(*paths, version=version)
+
     def connect(self, *paths: bytes, version: bytes = b"1.1") -> Any:
         """A connection over which these were asked, all at once."""
         connection = self.site.buildProtocol(None)
@@ -78,13 +84,13 @@ def bodies(connection: Any) -> list[bytes]:
 
 
 def test_end_of_the_turn() -> None:
-    """What is answered in one turn is sent at its end."""
+    """What is answered in one turn after the first is sent at its end."""
     stage = Stage()
-    first, second = stage.connect(b"/later"), stage.connect(b"/later")
-    stage.app.tell(b"one", b"two")
-    assert bodies(first) == bodies(second) == []
+    connections = [stage.connect(b"/later") for _ in range(3)]
+    stage.app.tell(b"one", b"two", b"three")
+    assert [*map(bodies, connections)] == [[b"one"], [], []]
     stage.clock.advance(0)
-    assert (bodies(first), bodies(second)) == ([b"one"], [b"two"])
+    assert [*map(bodies, connections)] == [[b"one"], [b"two"], [b"three"]]
 
 
 def test_next_turn() -> None:
@@ -101,7 +107,7 @@ def test_next_turn() -> None:
 def test_order() -> None:
     """An answer that is made at once comes after the one before it, which was waited for."""
     stage = Stage()
-    connection = stage.connect(b"/later", b"/now", b"/later")
+    connection = stage.connect_later(b"/later", b"/now", b"/later")
     stage.app.tell(b"one")
     stage.app.tell(b"three")
     stage.clock.advance(0)
@@ -111,7 +117,7 @@ def test_order() -> None:
 def test_asked_again_within_the_turn() -> None:
     """A client that asks on before it has its answer gets both in order."""
     stage = Stage()
-    connection = stage.connect(b"/later")
+    connection = stage.connect_later(b"/later")
     stage.app.tell(b"one")
     ask(connection, b"/now")
     assert bodies(connection) == [b"one", b"now"]
@@ -122,7 +128,7 @@ def test_asked_again_within_the_turn() -> None:
 def test_nonsense_within_the_turn() -> None:
     """A client that sends what is no request still gets the answer to the one before."""
     stage = Stage()
-    connection = stage.connect(b"/later")
+    connection = stage.connect_later(b"/later")
     stage.app.tell(b"one")
     connection.dataReceived(b"nonsense\r\n\r\n")
     stage.clock.advance(0)
@@ -134,7 +140,7 @@ def test_nonsense_within_the_turn() -> None:
 def test_closed_after_the_answer() -> None:
     """A connection that is closed after its answer has sent it before."""
     stage = Stage()
-    connection = stage.connect(b"/later", version=b"1.0")
+    connection = stage.connect_later(b"/later", version=b"1.0")
     stage.app.tell(b"one")
     assert connection.transport.disconnecting
     assert connection.transport.value().endswith(b"\r\n\r\none")
@@ -143,7 +149,7 @@ def test_closed_after_the_answer() -> None:
 def test_drained_within_the_turn() -> None:
     """Neither does a site that closes forget it."""
     stage = Stage()
-    connection = stage.connect(b"/later")
+    connection = stage.connect_later(b"/later")
     stage.app.tell(b"one")
     connection.wind_up()
     assert connection.transport.disconnecting
@@ -153,7 +159,7 @@ def test_drained_within_the_turn() -> None:
 def test_lost_within_the_turn() -> None:
     """A client that goes before its answer is sent is in nobody's way."""
     stage = Stage()
-    gone, here = stage.connect(b"/later"), stage.connect(b"/later")
+    gone, here = stage.connect_later(b"/later"), stage.connect(b"/later")
     stage.app.tell(b"one", b"two")
     gone.connectionLost(Failure(ConnectionDone()))
     stage.clock.advance(0)

@@ -73,7 +73,8 @@ class Outbox:
 
     They are made in groups: the store tells of many events, or ranges, at once. If each was sent
     when it is made, a reader of many would fall asleep and be woken again for each, and to wake
-    somebody takes the kernel longer than all else about a small answer.
+    somebody takes the kernel longer than all else about a small answer. The first of a turn is sent
+    at once, as it may be the only one.
 
     Before anything else is written to a connection, or it is closed, `send` must be called.
 
@@ -83,12 +84,16 @@ class Outbox:
 
     _reactor: IReactorTime
     _answers: dict[Any, bytes] = attrs.field(factory=dict, init=False)
+    _holds: bool = attrs.field(default=False, init=False)
 
     def put(self, channel: Any, answer: bytes) -> None:
-        """Send this over a connection soon; nothing else of it may be here."""
-        if not self._answers:
-            self._reactor.callLater(0, self._send_all)
-        self._answers[channel] = answer
+        """Send this over a connection, now or soon; nothing else of it may be here."""
+        if self._holds:
+            self._answers[channel] = answer
+            return
+        send_now(channel, answer)
+        self._holds = True
+        self._reactor.callLater(0, self._send_all)
 
     def send(self, channel: Any) -> None:
         """Send what is here for a connection, if anything is."""
@@ -97,5 +102,6 @@ class Outbox:
             send_now(channel, answer)
 
     def _send_all(self) -> None:
+        self._holds = False
         for channel in tuple(self._answers):
             self.send(channel)
