@@ -11,6 +11,9 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
+#: The reactor has one, and the first other thread, which is the one that writes, another.
+_HEAPS = 2
+
 #: How often free memory is given back.
 GIVE_BACK_SECONDS = 30.0
 
@@ -40,14 +43,15 @@ def keep_free_memory() -> None:
 
     By itself glibc gives back each large block, and the kernel clears it when it is wanted again a
     moment later: for a range that took more time than to read it. It also has a heap for each
-    thread, so that what one thread has freed is of no use to the next. Other C libraries are left
-    alone.
+    thread, so that what one thread has freed is of no use to the next. Here are two of them: where
+    there is one, the thread that writes stops the reactor, or waits for it, in the midst of taking
+    memory. Other C libraries are left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
         return
-    mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_ARENA_MAX, _HEAPS)
     mallopt(_M_MMAP_THRESHOLD, _BLOCK_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _FREE_BYTES)
 

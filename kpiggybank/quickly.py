@@ -23,12 +23,13 @@ _OPENINGS = b"[\n"
 _NO_OPENINGS = bytes(_ALL - set(_OPENINGS))
 
 _DIGITS, _ENDS = b"0123456789+-", b","
-#: Digits and signs become `0`, and what may begin an exponent `e`. Openings are left as they are,
-#: as is what ends a number, and all else is dropped.
+#: Digits and signs become `0`, and what may begin an exponent `e`. Openings, those of objects, too,
+#: are left as they are, as is what ends a number, and all else is dropped.
 _MARKS = bytes.maketrans(_DIGITS + b"E", b"0" * len(_DIGITS) + b"e")
-_NO_MARKS = bytes(_ALL - set(_DIGITS + b"eE" + _ENDS + _OPENINGS))
-#: One of these is in every number that is too large; below an exponent of 100 it has 209 digits.
-_EXPONENT, _LONG = b"0e000", b"0" * 200
+_NO_MARKS = bytes(_ALL - set(_DIGITS + b"eE{" + _ENDS + _OPENINGS))
+#: One of these is in every number that is too large: below an exponent of 100 it has 209 digits. Not
+#: so many are looked for, as Python's search for more than 99 bytes has to prepare itself.
+_EXPONENT, _LONG = b"0e000", b"0" * 99
 #: The same exponent in the text itself, where it hardly ever is in anything but a number.
 _NUMBER_WITH_EXPONENT = re.compile(rb"(?:^|[,\[])-?[0-9.]+[eE]\+?[0-9]{3}", re.MULTILINE)
 
@@ -92,7 +93,7 @@ def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
     marks = values.translate(_MARKS, _NO_MARKS)
     return (
         # There are objects within the values, or brackets in a text.
-        b"{" in values
+        b"{" in marks
         # As many levels as brackets are opened, at the most.
         or (
             b"[" * (limits.depth - _LEVELS + 1) in marks.translate(None, _NO_OPENINGS)
@@ -103,7 +104,8 @@ def _may_be_wrong(listing: Listing, limits: EventLimits) -> bool:
         or _LONG in marks
         # From its end the search takes half the time.
         or (marks.rfind(_EXPONENT) >= 0 and _NUMBER_WITH_EXPONENT.search(values) is not None)
-        or not _is_utf8(lines)
+        # All other texts were decoded.
+        or not _is_utf8(values)
     )
 
 

@@ -114,10 +114,10 @@ def assert_sealed(machine: Machine) -> None:
     assert "0" not in status["Uid"].split()
     assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapBnd"], 16)) == ("1", "2", 0)
     threads = machine.run("ps", "-L", "-o", "nice=", "-p", pid).split()
-    assert shown(machine, "LimitNICE", "LimitNOFILE") == {"LimitNICE": "25", "LimitNOFILE": "20000"}
+    assert shown(machine, "LimitNICE", "LimitNOFILE") == {"LimitNICE": "30", "LimitNOFILE": "20000"}
     first = machine.run("cat", "/proc/1/status")
     may_raise_limits = int(first.partition("CapEff:")[2].split()[0], 16) >> CAP_SYS_RESOURCE & 1
-    assert "-5" in threads or not may_raise_limits, "the thread that writes has no priority"
+    assert "-10" in threads or not may_raise_limits, "the thread that writes has no priority"
     assert machine.run("stat", "-Lc", "%a", "/var/lib/kpiggybank").strip() == "700"
 
 
