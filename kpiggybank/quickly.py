@@ -27,8 +27,8 @@ _DIGITS, _ENDS = b"0123456789+-", b","
 #: are left as they are, as is what ends a number, and all else is dropped.
 _MARKS = bytes.maketrans(_DIGITS + b"E", b"0" * len(_DIGITS) + b"e")
 _NO_MARKS = bytes(_ALL - set(_DIGITS + b"eE{" + _ENDS + _OPENINGS))
-#: One of these is in every number that is too large: below an exponent of 100 it has 209 digits. Not
-#: so many are looked for, as Python's search for more than 99 bytes has to prepare itself.
+#: One of these is in every number that is too large: below an exponent of 100 it has 209 digits.
+#: Fewer are looked for, as Python's search for more than 99 bytes has to prepare itself.
 _EXPONENT, _LONG = b"0e000", b"0" * 99
 #: The same exponent in the text itself, where it hardly ever is in anything but a number.
 _NUMBER_WITH_EXPONENT = re.compile(rb"(?:^|[,\[])-?[0-9.]+[eE]\+?[0-9]{3}", re.MULTILINE)

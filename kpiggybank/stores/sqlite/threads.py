@@ -15,8 +15,8 @@ SCANNERS = 2
 
 #: The thread that writes goes before the reactor, where the system lets it (root's processes, or
 #: `LimitNICE` of systemd): so the disk is soon busy again, and requests are read meanwhile. Of one
-#: core it then gets ten times as much as the reactor; with three times as much, the core had nothing
-#: to do for a fiftieth of the time, as all requests had been read before the disk was busy.
+#: core it then gets ten times as much as the reactor. With three times as much, all requests had
+#: been read before the disk was busy, and the core had nothing to do for a fiftieth of the time.
 WRITER_NICENESS = -10
 
 #: They stand back behind the reactor and the thread that writes: on one core, a post beside a large
