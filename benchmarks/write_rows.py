@@ -21,7 +21,8 @@ BULK_EVENTS = 1000
 BULK_CONNECTIONS = 8
 #: Of a turn of row 2, and of row 3, where the databases must not grow by much.
 BULK_REQUESTS = 80
-STORED_REQUESTS = 30
+STORED_ROUNDS = 9
+STORED_REQUESTS = 18
 
 
 def single_posts(bench: Bench) -> Iterable[Row]:
@@ -76,7 +77,7 @@ def stored(bench: Bench) -> Iterable[Row]:
     full, small = bench.databases.million_more(), bench.databases.hundred_thousand()
     with bench.bank(small) as other, bench.bank(full) as bank:
         lists, others = bulks(MILLION), bulks(HUNDRED_THOUSAND)
-        for number in range(1 + ROUNDS):
+        for number in range(1 + STORED_ROUNDS):
             other_turn = bulk_turn(other, others, STORED_REQUESTS)
             turn = bulk_turn(bank, lists, STORED_REQUESTS)
             if number:  # the first ones are to get warm
