@@ -18,8 +18,9 @@
 The daemon is a real one with its ordinary settings. The two sides take turns, so that a noisy
 machine disturbs both; where there are two cores, one is for the servers and the other for the load.
 The ratios are what counts, the rates are not comparable between machines. Each ratio is the median
-of those of the rounds, which is not quite that of the two medians beside it. The files are in the
-folder for temporary ones, which should be on a disk: `TMPDIR` chooses another.
+of those of the rounds, of which there are 5 to 15; that is not quite the ratio of the two medians
+beside it. Row 5 has no other side: its goal is for the value itself. The files are in the folder
+for temporary ones, which should be on a disk: `TMPDIR` chooses another.
 
 `python -m benchmarks.bench --row 4 --row 6` measures these only.
 """
@@ -54,7 +55,11 @@ MEASURES: dict[Callable[[Bench], Iterable[Row]], tuple[int, ...]] = {
 
 def main() -> None:
     """Measure in turn and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     numbers = [number for each in MEASURES.values() for number in each]
     parser.add_argument("--row", type=int, action="append", choices=numbers, help="only this one")
     wanted = parser.parse_args().row or numbers
