@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 from collections.abc import Iterable, Iterator
 
 from benchmarks.daemons import CREATED, Bench, Process, post
@@ -13,7 +12,7 @@ from benchmarks.table import AtLeast, Row, Turn
 
 ROUNDS = 5
 #: Of row 2: the median of many short turns says more where others disturb the machine.
-BULK_ROUNDS = 12
+BULK_ROUNDS = 11
 SINGLE_SECONDS = 2.0
 WARM_SECONDS = 0.5
 BULK_EVENTS = 1000
@@ -21,8 +20,7 @@ BULK_EVENTS = 1000
 BULK_CONNECTIONS = 8
 #: Of a turn of row 2, and of row 3, where the databases must not grow by much.
 BULK_REQUESTS = 80
-STORED_ROUNDS = 9
-STORED_REQUESTS = 18
+STORED_REQUESTS = 30
 
 
 def single_posts(bench: Bench) -> Iterable[Row]:
@@ -43,32 +41,24 @@ def bulk_posts(bench: Bench) -> Iterable[Row]:
     row = Row(2, "events, 1,000 a POST", "executemany of 1,000", AtLeast(0.6), "/s", "an event")
     source = bench.databases.million
     target = database_in(bench.databases.empty())
-    half = BULK_REQUESTS // 2 * BULK_EVENTS
+    events_a_turn = BULK_REQUESTS * BULK_EVENTS
     with (
         bench.bank(bench.databases.empty()) as bank,
         bench.run(
             "benchmarks.raw_writer", bench.core, database_in(source), target, BULK_EVENTS
         ) as raw,
     ):
+        assert raw.stdin is not None and raw.stdout is not None
         lists = bulks(0)
         for number in range(BULK_ROUNDS):
-            # One half before and one after: what becomes slower meanwhile does so for both sides.
-            before = _insert(raw, 2 * number * half, half)
             turn = bulk_turn(bank, lists, BULK_REQUESTS)
-            after = _insert(raw, (2 * number + 1) * half, half)
-            seconds, cpu = map(sum, zip(before, after, strict=True))
-            row.add(turn, Turn(2 * half / seconds, cpu / (2 * half) * 1e6))
-        raw.communicate()
+            first = number * events_a_turn + 1
+            free_memory()
+            print(first, first + events_a_turn - 1, file=raw.stdin, flush=True)
+            seconds, cpu = map(float, raw.stdout.readline().split())
+            row.add(turn, Turn(events_a_turn / seconds, cpu / events_a_turn * 1e6))
+        raw.stdin.close()
     return [row]
-
-
-def _insert(raw: subprocess.Popen[str], first: int, count: int) -> tuple[float, float]:
-    """Have so many events inserted that come after the first ones; seconds, and those of CPU."""
-    assert raw.stdin is not None and raw.stdout is not None
-    free_memory()
-    print(first + 1, first + count, file=raw.stdin, flush=True)
-    seconds, cpu = map(float, raw.stdout.readline().split())
-    return seconds, cpu
 
 
 def stored(bench: Bench) -> Iterable[Row]:
@@ -77,7 +67,7 @@ def stored(bench: Bench) -> Iterable[Row]:
     full, small = bench.databases.million_more(), bench.databases.hundred_thousand()
     with bench.bank(small) as other, bench.bank(full) as bank:
         lists, others = bulks(MILLION), bulks(HUNDRED_THOUSAND)
-        for number in range(1 + STORED_ROUNDS):
+        for number in range(1 + ROUNDS):
             other_turn = bulk_turn(other, others, STORED_REQUESTS)
             turn = bulk_turn(bank, lists, STORED_REQUESTS)
             if number:  # the first ones are to get warm
