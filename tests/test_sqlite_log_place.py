@@ -98,11 +98,14 @@ def test_log_is_shorter_than_its_index(indexed: Path) -> None:
     """Where only the daemon was killed, it is found if there are bytes missing at the log's end."""
     given, log = Path(f"{indexed}-wal").read_bytes(), Path(f"{indexed}-wal")
     cuts = [at for at, _ in frames(indexed)] + [HEADER + 1, len(given) - 1, len(given) - PAGE]
-    for cut in cuts:
+    for cut in [*range(HEADER), *cuts]:
         log.write_bytes(given[:cut])
         for _ in range(2):
             with pytest.raises(StoreDamaged, match=r"-wal is damaged .*at its end.*; restore it"):
                 open_file(str(indexed))
+            if cut != HEADER:  # where SQLite waits for who seems to begin the log anew
+                [damage, *_] = FileCheck(str(indexed)).findings()
+                assert "-wal is damaged" in damage
         assert log.read_bytes() == given[:cut]
         assert "cannot be read" in str(damaged_log(str(indexed)))
         with pytest.raises(StoreDamaged, match="-wal is damaged"):
@@ -110,6 +113,33 @@ def test_log_is_shorter_than_its_index(indexed: Path) -> None:
     log.write_bytes(given)
     assert damaged_log(str(indexed)) is None
     assert ids(indexed) == names(range(COMMITS))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 23, bytes(2**16), b"\xff" * 2**16])
+def test_log_is_lost(indexed: Path, content: bytes) -> None:
+    """So it is found that nothing is left of a log, unless its index is of before a power cut."""
+    Path(f"{indexed}-wal").write_bytes(content)
+    with pytest.raises(StoreDamaged, match=r"-wal is damaged .*; restore it"):
+        open_file(str(indexed))
+    assert "cannot be read" in str(damaged_log(str(indexed)))
+    os.utime(f"{indexed}-shm", (0, 0))
+    assert damaged_log(str(indexed)) is None
+    assert ids(indexed) == []
+
+
+def test_merged_log_is_lost(path: Path, tmp_path: Path) -> None:
+    """Where all of it had been written to the database, nothing is missing."""
+    file = open_file(str(tmp_path / "used"))
+    for number in range(COMMITS):
+        file.write([numbered(number)])
+    file.checkpoint()
+    for suffix in ("", "-wal", "-shm"):
+        shutil.copy(f"{tmp_path / 'used'}{suffix}", f"{path}{suffix}")
+    file.close()
+    assert len(frames(path)) > COMMITS
+    os.truncate(f"{path}-wal", 0)
+    assert damaged_log(str(path)) is None
+    assert ids(path) == names(range(COMMITS))
 
 
 @pytest.mark.parametrize("place", [2, 6, 9, 17, 24, 2000, FRAME - 1])

@@ -97,6 +97,25 @@ async def test_log_is_taken_away(
 
 
 @pytest.mark.parametrize("take", [removed, renamed, replaced])
+@pytest.mark.parametrize("ask", [append, read])
+@ensureDeferred
+async def test_index_is_taken_away(
+    tmp_path: Path, take: Callable[[Path], None], ask: Callable[[Bank], Awaitable[object]]
+) -> None:
+    """So it is with the log's index, where the locks are; the log stays, with all that it has."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    before = bank.log.read_bytes()
+    take(Path(f"{bank.path}-shm"))
+    for _ in range(2):
+        with pytest.raises(StoreBroken, match="-shm was removed or replaced"):
+            await ask(bank)
+    assert len(bank.told) == 1
+    await bank.store.close()
+    assert bank.log.read_bytes() == before
+    assert await timestamps(bank.path) == [1]
+
+
+@pytest.mark.parametrize("take", [removed, renamed, replaced])
 @ensureDeferred
 async def test_log_behind_a_link_is_taken_away(
     tmp_path: Path, take: Callable[[Path], None]
@@ -129,16 +148,17 @@ async def test_file_is_moved(tmp_path: Path, asked: bool) -> None:
     assert await timestamps(bank.path) == []
 
 
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 31, 32, 100])
 @ensureDeferred
-async def test_log_is_cut_short(tmp_path: Path) -> None:
+async def test_log_is_cut_short(tmp_path: Path, size: int) -> None:
     """What is gone cannot be merged: it is told of, and the rest left as it is."""
     bank = await opened(tmp_path / "bank.sqlite3")
-    os.truncate(bank.log, 100)
+    os.truncate(bank.log, size)
     with pytest.raises(StoreBroken, match="-wal was cut short"):
         await append(bank)
     assert len(bank.told) == 1
     await bank.store.close()
-    assert bank.log.stat().st_size == 100
+    assert bank.log.stat().st_size == size
     for _ in range(2):
         with pytest.raises(StoreDamaged, match=r"-wal is damaged .*missing at its end"):
             await timestamps(bank.path)

@@ -11,7 +11,7 @@ from kpiggybank.interfaces import StoreDamaged
 from kpiggybank.stores.sequence import is_generation
 from kpiggybank.stores.sqlite import rows
 from kpiggybank.stores.sqlite.errors import DriverErrors
-from kpiggybank.stores.sqlite.opening import VERSION, connect_to_read
+from kpiggybank.stores.sqlite.opening import VERSION, connect_to_look, connect_to_read
 from kpiggybank.stores.sqlite.wal import damaged_log
 
 
@@ -35,10 +35,12 @@ class FileCheck:
         Raises:
             StoreUnavailable: the file cannot be read at all, or is not ours.
         """
+        connect = connect_to_read
         if (damage := damaged_log(self._path)) is not None:
             yield damage
+            connect = connect_to_look
         with DriverErrors(f"read {self._path}"):
-            connection = connect_to_read(self._path)
+            connection = connect(self._path)
             try:
                 # All of it at one moment. Nothing but closing ends the transaction: to end it in
                 # order fails after what could not be read.

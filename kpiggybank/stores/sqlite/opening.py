@@ -157,7 +157,17 @@ def connect_to_read(path: str) -> apsw.Connection:
         StoreUnavailable: it is none of ours.
         apsw.Error: it cannot be opened.
     """
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    return _reading(path, "mode=ro")
+
+
+def connect_to_look(path: str) -> apsw.Connection:
+    """As `connect_to_read`, for a damaged one that nobody uses: all beside it stays as it is."""
+    return _reading(path, "mode=ro&readonly_shm=1")
+
+
+def _reading(path: str, options: str) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(f"{Path(path).absolute().as_uri()}?{options}", flags=flags)
     connection.set_busy_timeout(5000)
     if connection.pragma("application_id") != APPLICATION_ID:
         connection.close()

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import attrs
 
 from kpiggybank.interfaces import StoreBroken
 from kpiggybank.stores.sqlite.statx import Sight, sight
-from kpiggybank.stores.sqlite.wal import log_of
+from kpiggybank.stores.sqlite.wal import index_of, log_of
 
 
 @attrs.define(eq=False)
 class Place:
-    """Notices when people take a file away, or its log.
+    """Notices when people take a file away, or its log, or the index of that.
 
     Args:
-        path: the file; both are there.
+        path: the file; all three are there.
         descriptor: of the file.
 
     Attributes:
-        lost: whether one of them was not where it had been.
+        lost: whether the file or its log was not where it had been.
     """
 
     _path: str
@@ -29,12 +30,16 @@ class Place:
     _log_path: str = attrs.field(init=False)
     _file: Sight = attrs.field(init=False)
     _log: Sight = attrs.field(init=False)
+    _index_path: str = attrs.field(init=False)
+    _index: Sight = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         file = os.fstat(self._descriptor)
         self._file = Sight(file.st_dev, file.st_ino, file.st_size)
         self._log_path = log_of(self._path)
         self._log = sight(self._log_path)
+        self._index_path = index_of(self._path)
+        self._index = sight(self._index_path)
 
     def look(self) -> tuple[int, int]:
         """The sizes of the file and of its log, in bytes.
@@ -42,19 +47,25 @@ class Place:
         Raises:
             StoreBroken: what is written from now on could not be found.
         """
-        return self._same(self._path, self._file), self._same(self._log_path, self._log)
-
-    def _same(self, path: str, before: Sight) -> int:
         try:
-            now = sight(path)
-            if now[:2] == before[:2]:
-                return now.size
-        except OSError:
-            pass
-        self.lost = True
-        raise StoreBroken(f"{path} was removed or replaced while it was in use")
+            sizes = _same(self._path, self._file), _same(self._log_path, self._log)
+        except StoreBroken:
+            self.lost = True
+            raise
+        # The locks are there, too: others would make a new one, and not know of this process.
+        _same(self._index_path, self._index)
+        return sizes
 
     @property
     def has_name(self) -> bool:
         """Whether the file can be found under any name."""
         return os.fstat(self._descriptor).st_nlink > 0
+
+
+def _same(path: str, before: Sight) -> int:
+    """The size of a file that is where it was, in bytes; raises StoreBroken where it is not."""
+    with suppress(OSError):
+        now = sight(path)
+        if now[:2] == before[:2]:
+            return now.size
+    raise StoreBroken(f"{path} was removed or replaced while it was in use")

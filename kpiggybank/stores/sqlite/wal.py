@@ -9,6 +9,7 @@ import fcntl
 import os
 import struct
 import sys
+import time
 from contextlib import suppress
 
 # Both end with two salts, which are new when the log begins anew, and two sums, which go on from
@@ -20,6 +21,8 @@ _LITTLE, _BIG = b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"
 #: The index of a log, twice, each word as this machine has it: whether it is one, how many frames
 #: the commits have, and the salts as they are in the log. https://www.sqlite.org/walformat.html
 _INDEX = struct.Struct("=12xB3xI12x8s8x")
+#: What follows them: how many of these frames have been written to the database, and synced there.
+_MERGED = struct.Struct("=I")
 #: Where the first page tells the size of all: the upper and the lower byte, or 1 for 65536.
 _PAGE_SIZE = 16
 #: Where the first page tells whether there may be a log, and what it says.
@@ -31,6 +34,11 @@ _WORD = 2**32
 def log_of(path: str) -> str:
     """Where the log of a database is: beside the file itself, whatever links lead there."""
     return f"{os.path.realpath(path)}-wal"
+
+
+def index_of(path: str) -> str:
+    """Where the index of that log is."""
+    return f"{os.path.realpath(path)}-shm"
 
 
 def log_size(path: str) -> int:
@@ -50,19 +58,34 @@ def lacks_its_end(path: str) -> bool:
     """Whether the last commit that is in the index beside a log is not in it, or not whole.
 
     A commit is in the index when it has been synced; after a power cut it may be an older index, or
-    that of the log before, which tells nothing. Not to be asked by a process that has a connection
-    to the database, which would lose its locks; and SQLite makes the index anew.
+    that of the log before, which tells nothing. So of a log without a head of its own, as of an
+    emptied one, it tells only where the machine has run on since. Not to be asked by a process that
+    has a connection to the database, which would lose its locks; and whoever opens it in any other
+    way than `connect_to_look` has SQLite make the index anew.
     """
-    log_path = log_of(path)
     with suppress(OSError, struct.error):
-        with open(f"{log_path.removesuffix('-wal')}-shm", "rb") as index:
+        with open(index_of(path), "rb") as index:
             one, other = index.read(_INDEX.size), index.read(_INDEX.size)
+            [merged] = _MERGED.unpack(index.read(_MERGED.size))
+            opened = os.fstat(index.fileno()).st_mtime
         is_one, frames, salts = _INDEX.unpack(one)
-        with open(log_path, "rb") as log:
+        with open(log_of(path), "rb") as log:
             start = os.pread(log.fileno(), _HEADER.size, 0)
-            if is_one and frames and one == other and salts == start[16:24]:
+            if not is_one or not frames or one != other:
+                return False
+            if salts == start[16:24]:
                 return not _ends_whole(log.fileno(), start, frames)
+            return merged < frames and not _has_head(start) and opened > _booted()
     return False
+
+
+def _booted() -> float:
+    """When this machine was started, in seconds since the epoch; later if it has slept."""
+    return time.time() - time.monotonic()
+
+
+def _has_head(start: bytes) -> bool:
+    return len(start) == _HEADER.size and _beginning(start)[-1]
 
 
 def _ends_whole(log: int, start: bytes, frames: int) -> bool:
