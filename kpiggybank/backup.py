@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from argparse import ArgumentParser
 
@@ -18,11 +19,17 @@ def main() -> None:
     asked = parser.parse_args()
     if (remark := missing_log(asked.file)) is not None:
         print(f"kpiggybank-backup: {remark}", file=sys.stderr)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _stop)
     try:
         count = back_up(asked.file, asked.target)
     except StoreError as error:
         sys.exit(f"kpiggybank-backup: {error}")
     print(f"{asked.target}: {count} events")
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(f"kpiggybank-backup: stopped by {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ async def test_unusable_folder(tmp_path: Path) -> None:
 async def test_empty_file(path: Path) -> None:
     """An empty file is one that was cut short: a new one has its name only when it is whole."""
     path.touch()
-    assert "damaged (it is empty)" in await refusal(path)
+    assert "damaged (it is shorter than any database)" in await refusal(path)
     assert path.read_bytes() == b""
 
 

@@ -36,6 +36,8 @@ LOOK_SECONDS = 1.0
 #: How long those are waited for who read a file without a log.
 READ_MILLISECONDS = 60_000
 
+#: The size of the header that each database has, in bytes.
+_SMALLEST = 100
 #: Steps of SQLite's machine between two looks at the clock.
 _STEPS = 10_000
 
@@ -66,8 +68,8 @@ def open_file(path: str) -> DatabaseFile:
     try:
         # SQLite's own locks are of another kind and last for a transaction only.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.fstat(lock).st_size:
-            raise _damaged(path, "it is empty")
+        if os.fstat(lock).st_size < _SMALLEST:
+            raise _damaged(path, "it is shorter than any database")
         return _open(path, lock)
     except BaseException as error:
         os.close(lock)
