@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -15,10 +13,8 @@ from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows
 from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.opening import connect_to_read, sync_folder
+from kpiggybank.stores.sqlite.unfinished import unfinished
 from kpiggybank.stores.sqlite.wal import damaged_log
-
-#: What the name of a copy ends with until it is complete.
-PARTIAL = ".kpiggybank-partial"
 
 # The copy lives on its own: what it numbers from here on is not what the original does.
 _NEW_LIFE = """
@@ -45,7 +41,7 @@ def back_up(source: str, target: str) -> int:
     if (damage := damaged_log(source)) is not None:
         raise StoreDamaged(f"{damage}; see README, Damage")
     try:
-        with _claimed(f"{target}{PARTIAL}") as partial:
+        with unfinished(target) as partial:
             with DriverErrors(f"copy {source} to {target}"):
                 count = _copy(source, partial)
             os.link(partial, target)  # which, unlike a renaming, replaces nothing
@@ -55,41 +51,6 @@ def back_up(source: str, target: str) -> int:
     except OSError as error:
         raise StoreUnavailable(f"cannot make {target}: {error.strerror}") from error
     return count
-
-
-@contextmanager
-def _claimed(path: str) -> Iterator[str]:
-    """A new file, which is locked as long as it is in use, and then removed.
-
-    Raises:
-        BlockingIOError: another process uses it.
-    """
-    with suppress(FileNotFoundError), _locked(path, os.O_RDONLY | os.O_NOFOLLOW):
-        _remove(path)
-    # Whoever may not read the original may not read the copy.
-    with _locked(path, os.O_CREAT | os.O_EXCL):
-        try:
-            yield path
-        finally:
-            _remove(path)
-
-
-@contextmanager
-def _locked(path: str, flags: int) -> Iterator[None]:
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):
-            raise BlockingIOError  # who had it has removed it, and another one has come
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: str) -> None:
-    for suffix in ("-journal", "-wal", "-shm", ""):
-        with suppress(FileNotFoundError):
-            os.unlink(path + suffix)
 
 
 def _keep(target: str) -> None:

@@ -18,6 +18,7 @@ from kpiggybank.stores.sqlite import rows, upgrade
 from kpiggybank.stores.sqlite.connections import BUSY_MILLISECONDS, connect
 from kpiggybank.stores.sqlite.errors import RESTORE, DriverErrors
 from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
+from kpiggybank.stores.sqlite.unfinished import unfinished
 from kpiggybank.stores.sqlite.wal import (
     closed_in_order,
     commits_behind,
@@ -63,6 +64,8 @@ def open_file(path: str) -> DatabaseFile:
                 )
             _create(path)
         lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except BlockingIOError:
+        raise _in_use(path) from None
     except OSError as error:
         raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
     try:
@@ -76,7 +79,7 @@ def open_file(path: str) -> DatabaseFile:
         if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
             raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
         if isinstance(error, BlockingIOError):
-            raise StoreUnavailable(f"{path} is in use by another KPIggyBank") from None
+            raise _in_use(path) from None
         if isinstance(error.__cause__, apsw.NotADBError):
             raise StoreUnavailable(
                 f"{path} is no SQLite database, or damaged at its beginning;"
@@ -201,9 +204,7 @@ def _schema() -> str:
 
 def _create(path: str) -> None:
     """Make a database that has its name only when it is whole: an empty file is no beginning."""
-    fresh = f"{path}.{os.getpid()}.new"
-    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
-    try:
+    with unfinished(path) as fresh:
         with DriverErrors(f"make {path}"), closing(connect(fresh)) as connection, connection:
             connection.execute(_schema())
             life = Sequence().generation
@@ -211,10 +212,6 @@ def _create(path: str) -> None:
             connection.pragma("application_id", APPLICATION_ID)
         with suppress(FileExistsError):  # somebody else was faster
             os.link(fresh, path)
-    finally:
-        for suffix in ("", "-journal"):
-            with suppress(FileNotFoundError):
-                os.unlink(fresh + suffix)
     sync_folder(Path(path).parent)
     _log.info("{path} is new", path=path)
 
@@ -264,6 +261,10 @@ def _look_for_end(path: str, lock: int, connection: apsw.Connection) -> None:
     size = connection.pragma("page_count") * connection.pragma("page_size")
     if not log_size(path) and os.fstat(lock).st_size < size:
         raise _damaged(path, "its last page is cut short")
+
+
+def _in_use(path: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{path} is in use by another KPIggyBank")
 
 
 def _damaged(path: str, how: str) -> StoreDamaged:

@@ -1,4 +1,4 @@
-"""A backup that finds what another one has left, or is stopped itself."""
+"""A file that is being made, by a start or a backup, when another one was, or is, at it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from kpiggybank.interfaces import StoreUnavailable
-from kpiggybank.stores.sqlite.backup import PARTIAL, back_up
+from kpiggybank.stores.sqlite.backup import back_up
+from kpiggybank.stores.sqlite.opening import open_file
+from kpiggybank.stores.sqlite.unfinished import PARTIAL
 from tests.taken_over import COMMITS, ids, names, taken_over
 
 STOPPED = """
@@ -72,6 +74,25 @@ def test_one_was_killed_at_its_end(source: Path, target: Path, partial: Path) ->
     assert back_up(str(source), str(target)) == COMMITS
     assert copies(source) == [target.name, older.name]
     assert older.read_bytes() == before
+
+
+def test_what_a_killed_start_left(target: Path, partial: Path) -> None:
+    """It is removed, whoever made it: in a container, each has the same process number."""
+    partial.write_bytes(b"x" * 10_000)
+    Path(f"{partial}-journal").write_bytes(b"x" * 10_000)
+    assert ids(target) == []
+    assert not partial.exists()
+    assert not Path(f"{partial}-journal").exists()
+
+
+def test_another_one_is_starting(target: Path, partial: Path) -> None:
+    """The file will be that one's."""
+    partial.touch()
+    with partial.open("rb") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        with pytest.raises(StoreUnavailable, match=f"{target} is in use by another KPIggyBank"):
+            open_file(str(target))
+    assert not target.exists()
 
 
 def test_another_one_is_at_it(source: Path, target: Path, partial: Path) -> None:
