@@ -115,6 +115,36 @@ def test_log_is_shorter_than_its_index(indexed: Path) -> None:
     assert ids(indexed) == names(range(COMMITS))
 
 
+def test_log_is_gone(indexed: Path, warned: list[str]) -> None:
+    """So it is found that a log was removed, or else told; check and backup leave it like that."""
+    log = f"{indexed}-wal"
+    os.unlink(log)
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=r"-wal is damaged .it is gone.; restore it"):
+            open_file(str(indexed))
+        assert any("-wal is damaged" in line for line in FileCheck(str(indexed)).findings())
+        with pytest.raises(StoreDamaged, match="-wal is damaged"):
+            back_up(str(indexed), f"{indexed}.copy")
+    os.utime(f"{indexed}-shm", (0, 0))
+    assert list(FileCheck(str(indexed)).findings()) == []
+    assert back_up(str(indexed), f"{indexed}.copy") == 0
+    assert not os.path.exists(log)
+    assert ids(indexed) == []
+    [remark] = warned
+    assert "the newest events are missing" in remark
+
+
+def test_index_that_was_left(indexed: Path, tmp_path: Path) -> None:
+    """A backup that was laid in the place of a file has no log, whatever the index says."""
+    back_up(str(indexed), str(tmp_path / "copy"))
+    index = Path(f"{indexed}-shm").read_bytes()
+    os.replace(tmp_path / "copy", indexed)
+    os.unlink(f"{indexed}-wal")
+    Path(f"{indexed}-shm").write_bytes(index)
+    assert damaged_log(str(indexed)) is None
+    assert ids(indexed) == names(range(COMMITS))
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 23, bytes(2**16), b"\xff" * 2**16])
 def test_log_is_lost(indexed: Path, content: bytes) -> None:
     """So it is found that nothing is left of a log, unless its index is of before a power cut."""

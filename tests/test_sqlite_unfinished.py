@@ -71,9 +71,22 @@ def test_one_was_killed_at_its_end(source: Path, target: Path, partial: Path) ->
     back_up(str(source), str(older))
     before = older.read_bytes()
     os.link(older, partial)
-    assert back_up(str(source), str(target)) == COMMITS
+    with older.open("rb") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)  # as a daemon does
+        assert back_up(str(source), str(target)) == COMMITS
     assert copies(source) == [target.name, older.name]
     assert older.read_bytes() == before
+
+
+def test_name_is_taken(source: Path, target: Path, partial: Path) -> None:
+    """What can be no copy is left alone, and told by its name."""
+    os.mkfifo(partial)
+    assert back_up(str(source), str(target)) == COMMITS
+    target.unlink()
+    partial.mkdir()
+    with pytest.raises(StoreUnavailable, match=f"cannot make {partial}: Is a directory"):
+        back_up(str(source), str(target))
+    assert copies(source) == [partial.name]
 
 
 def test_what_a_killed_start_left(target: Path, partial: Path) -> None:

@@ -142,9 +142,11 @@ async def test_log_is_taken_away(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_missing_log_is_remarked(tmp_path: Path) -> None:
-    """A killed daemon's file without its log starts, and the log says what that means."""
+    """A file without its log is refused, or starts, and the daemon's log says what that means."""
     path = await unclean(tmp_path)
     os.unlink(f"{path}-wal")
+    assert "-wal is damaged (it is gone)" in await refusal(tmp_path)
+    os.unlink(f"{path}-shm")
     async with Daemon(tmp_path, environ=SQLITE | {"MODE": "prod"}) as daemon:
         assert (await ask(daemon.port, get("/wsapi/ping"))).status == 200
         assert "unless SQLite has merged the two" in daemon.err + daemon.out

@@ -49,7 +49,8 @@ def back_up(source: str, target: str) -> int:
     except BlockingIOError:
         raise StoreUnavailable(f"{target} is just being made by another process") from None
     except OSError as error:
-        raise StoreUnavailable(f"cannot make {target}: {error.strerror}") from error
+        name = error.filename2 or error.filename or target
+        raise StoreUnavailable(f"cannot make {name}: {error.strerror}") from error
     return count
 
 

@@ -98,7 +98,8 @@ def _open(path: str, lock: int) -> DatabaseFile:
             f"{path} was closed in order, so {log_of(path)} is not its log; move that away"
         )
     if lacks_its_end(path):
-        raise _damaged(log_of(path), "what was acknowledged is missing at its end")
+        how = "what was acknowledged is missing at its end" if remark is None else "it is gone"
+        raise _damaged(log_of(path), how)
     with DriverErrors(f"open {path}"):
         writer = connect(path)
         try:
@@ -158,6 +159,9 @@ def _sync_log(path: str, connection: apsw.Connection) -> None:
 def connect_to_read(path: str) -> apsw.Connection:
     """A connection that only reads a database of ours, whoever else uses it.
 
+    Where its log is missing, that can be seen after it, too. Not to be asked by a process that has
+    another connection to it, which would lose its locks.
+
     Raises:
         StoreUnavailable: it is none of ours.
         apsw.Error: it cannot be opened.
@@ -166,11 +170,13 @@ def connect_to_read(path: str) -> apsw.Connection:
 
 
 def connect_to_look(path: str) -> apsw.Connection:
-    """As `connect_to_read`, for a damaged one that nobody uses: all beside it stays as it is."""
+    """As `connect_to_read`, where the log is damaged and nobody uses it: its index stays."""
     return _reading(path, "mode=ro&readonly_shm=1")
 
 
 def _reading(path: str, options: str) -> apsw.Connection:
+    if missing_log(path) is not None:
+        options = "immutable=1"  # SQLite would make a new one
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     connection = apsw.Connection(f"{Path(path).absolute().as_uri()}?{options}", flags=flags)
     connection.set_busy_timeout(5000)

@@ -26,14 +26,22 @@ def unfinished(path: str) -> Iterator[str]:
         OSError: it cannot be made.
     """
     partial = f"{path}{PARTIAL}"
-    with suppress(FileNotFoundError), _locked(partial, os.O_RDONLY | os.O_NOFOLLOW):
-        _remove(partial)
+    with suppress(FileNotFoundError):
+        _remove_left(partial)
     # Whoever may not read the original of a copy may not read the copy.
     with _locked(partial, os.O_CREAT | os.O_EXCL):
         try:
             yield partial
         finally:
             _remove(partial)
+
+
+def _remove_left(partial: str) -> None:
+    if os.lstat(partial).st_nlink > 1:  # it is complete, and may be in use by its other name
+        _remove(partial)
+        return
+    with _locked(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK):
+        _remove(partial)
 
 
 @contextmanager

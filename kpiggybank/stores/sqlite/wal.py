@@ -59,9 +59,9 @@ def lacks_its_end(path: str) -> bool:
 
     A commit is in the index when it has been synced; after a power cut it may be an older index, or
     that of the log before, which tells nothing. So of a log without a head of its own, as of an
-    emptied one, it tells only where the machine has run on since. Not to be asked by a process that
-    has a connection to the database, which would lose its locks; and whoever opens it in any other
-    way than `connect_to_look` has SQLite make the index anew.
+    emptied or removed one, it tells only where the machine has run on since. Not to be asked by a
+    process that has a connection to the database, which would lose its locks; and whoever opens it
+    in any other way than `connect_to_look` has SQLite make the index anew.
     """
     with suppress(OSError, struct.error):
         with open(index_of(path), "rb") as index:
@@ -69,13 +69,14 @@ def lacks_its_end(path: str) -> bool:
             [merged] = _MERGED.unpack(index.read(_MERGED.size))
             opened = os.fstat(index.fileno()).st_mtime
         is_one, frames, salts = _INDEX.unpack(one)
-        with open(log_of(path), "rb") as log:
+        if not is_one or not frames or one != other or not _may_have_log(path):
+            return False
+        start = b""
+        with suppress(FileNotFoundError), open(log_of(path), "rb") as log:
             start = os.pread(log.fileno(), _HEADER.size, 0)
-            if not is_one or not frames or one != other:
-                return False
             if salts == start[16:24]:
                 return not _ends_whole(log.fileno(), start, frames)
-            return merged < frames and not _has_head(start) and opened > _booted()
+        return merged < frames and not _has_head(start) and opened > _booted()
     return False
 
 
@@ -114,6 +115,11 @@ def closed_in_order(descriptor: int) -> bool:
     return _mode(descriptor) == _NO_LOG
 
 
+def _may_have_log(path: str) -> bool:
+    with open(path, "rb") as file:
+        return _mode(file.fileno()) == _LOG
+
+
 def _mode(descriptor: int) -> bytes:
     return os.pread(descriptor, len(_LOG), _MODE)
 
@@ -128,9 +134,8 @@ def missing_log(path: str) -> str | None:
     if os.path.lexists(log):
         return None
     try:
-        with open(path, "rb") as file:
-            if _mode(file.fileno()) != _LOG:
-                return None
+        if not _may_have_log(path):
+            return None
     except OSError:
         return None
     return (
