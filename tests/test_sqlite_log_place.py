@@ -145,6 +145,19 @@ def test_index_that_was_left(indexed: Path, tmp_path: Path) -> None:
     assert ids(indexed) == names(range(COMMITS))
 
 
+def test_index_is_older_than_a_start(indexed: Path, tmp_path: Path) -> None:
+    """After a start that merged the log, the disk may have an index that tells of it as it was."""
+    index = Path(f"{indexed}-shm").read_bytes()
+    file = open_file(str(indexed))
+    copy = tmp_path / "copy"
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{indexed}{suffix}", f"{copy}{suffix}")
+    file.close()
+    Path(f"{copy}-shm").write_bytes(index)
+    assert damaged_log(str(copy)) is None
+    assert ids(copy) == names(range(COMMITS))
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 23, bytes(2**16), b"\xff" * 2**16])
 def test_log_is_lost(indexed: Path, content: bytes) -> None:
     """So it is found that nothing is left of a log, unless its index is of before a power cut."""

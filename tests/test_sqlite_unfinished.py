@@ -78,6 +78,14 @@ def test_one_was_killed_at_its_end(source: Path, target: Path, partial: Path) ->
     assert older.read_bytes() == before
 
 
+def test_unfinished_source(source: Path, target: Path, partial: Path) -> None:
+    """It may be a whole copy, and is not removed."""
+    back_up(str(source), str(partial))
+    with pytest.raises(StoreUnavailable, match=f"{partial} has the name of an unfinished copy"):
+        back_up(str(partial), str(target))
+    assert copies(source) == [partial.name]
+
+
 def test_name_is_taken(source: Path, target: Path, partial: Path) -> None:
     """What can be no copy is left alone, and told by its name."""
     os.mkfifo(partial)

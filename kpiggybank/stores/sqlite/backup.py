@@ -13,7 +13,7 @@ from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import rows
 from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.opening import connect_to_read, sync_folder
-from kpiggybank.stores.sqlite.unfinished import unfinished
+from kpiggybank.stores.sqlite.unfinished import PARTIAL, unfinished
 from kpiggybank.stores.sqlite.wal import damaged_log
 
 # The copy lives on its own: what it numbers from here on is not what the original does.
@@ -38,6 +38,8 @@ def back_up(source: str, target: str) -> int:
     """
     if os.path.lexists(target):
         raise StoreUnavailable(f"{target} is there already")
+    if source.endswith(PARTIAL):  # it might be in the way, and removed
+        raise StoreUnavailable(f"{source} has the name of an unfinished copy; give it another one")
     if (damage := damaged_log(source)) is not None:
         raise StoreDamaged(f"{damage}; see README, Damage")
     try:

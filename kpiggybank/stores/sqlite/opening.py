@@ -146,10 +146,11 @@ def _sync_log(path: str, connection: apsw.Connection) -> None:
     It is where there is no room for its content, or others read from it.
 
     Who was killed between write and sync has left what looks like any other commit, and may be lost
-    yet: it is synced before anybody builds on it.
+    yet: it is synced before anybody builds on it. The log is not emptied: if only its index is an
+    old one after a power cut, that would look as if something were missing.
     """
     try:
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
     except (apsw.FullError, apsw.BusyError):
         with open(log_of(path), "rb") as log:
             os.fsync(log.fileno())
@@ -265,7 +266,8 @@ def _look_over_log(path: str, connection: apsw.Connection) -> None:
 def _look_for_end(path: str, lock: int, connection: apsw.Connection) -> None:
     """See that the last page is whole; but what is in the log may have no place yet."""
     size = connection.pragma("page_count") * connection.pragma("page_size")
-    if not log_size(path) and os.fstat(lock).st_size < size:
+    frames, merged = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    if frames == merged and os.fstat(lock).st_size < size:
         raise _damaged(path, "its last page is cut short")
 
 
