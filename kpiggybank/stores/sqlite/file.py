@@ -19,10 +19,10 @@ from kpiggybank.interfaces import (
     StoreError,
     StoreFull,
 )
-from kpiggybank.mint import is_minted
 from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
+from kpiggybank.stores.sqlite.ahead import LARGE_PAGES, Ahead
 from kpiggybank.stores.sqlite.connections import ReadingConnections
 from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.insertion import Append, Insertion, Written
@@ -30,9 +30,6 @@ from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.recent import Recent
 from kpiggybank.stores.sqlite.room import has_room, pages_of
 from kpiggybank.stores.sqlite.wal import frames_end, log_of, log_size
-
-#: Ids that are looked at in search of the greatest that was minted; others among them are keys.
-_IDS_LOOKED_AT = 1000
 
 #: How often the log's new frames are looked after in a checkpoint, and how few of them are little.
 _PASSES, _FEW_FRAMES = 6, 400
@@ -70,6 +67,7 @@ class DatabaseFile:
     _readers: ReadingConnections = attrs.field(init=False)
     _copier: ranges.Copier = attrs.field(init=False)
     _place: Place = attrs.field(init=False)
+    _ahead: Ahead = attrs.field(init=False)
     _page_size: int = attrs.field(init=False)
     #: Of the file, in bytes.
     _size: int = attrs.field(init=False)
@@ -84,6 +82,7 @@ class DatabaseFile:
         self._readers = ReadingConnections(self._path)
         self._copier = ranges.Copier(self._sequence)
         self._place = Place(self._path, self._lock)
+        self._ahead = Ahead(self._writer, self._path)
         self._page_size = int(self._writer.pragma("page_size"))
         self._size, _ = self._place.look()
 
@@ -136,6 +135,7 @@ class DatabaseFile:
         with DriverErrors(f"close {self._path}"):
             self._readers.close()
             self._writer.close()
+        self._ahead.close()
         # Last: closing any descriptor of the file drops the locks SQLite holds on it.
         os.close(self._lock)
 
@@ -154,11 +154,15 @@ class DatabaseFile:
 
     def _write(self, group: Seq[Append]) -> Written:
         self._look_after_files()
-        self._make_room(2 * pages_of(group, self._page_size))  # in the log, and in the database
+        pages = pages_of(group, self._page_size)
+        self._make_room(2 * pages)  # in the log, and in the database
         insertion = Insertion(self._writer, self._newest)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             outcomes = insertion.insert(group)
+            if pages > LARGE_PAGES:
+                # Where all of the log has been merged, it has begun anew.
+                self._ahead.send(0 if self.log_frames == self._merged else self.log_frames)
             self._writer.execute("COMMIT")
         except BaseException:
             with suppress(apsw.Error):  # there may be nothing left to undo
@@ -279,11 +283,7 @@ class DatabaseFile:
     def greatest_minted(self, below: str) -> str | None:
         """See `IRemembersIds.greatest_minted`."""
         with self._readers.one() as connection:
-            ids = connection.execute(
-                "SELECT id FROM event WHERE id < ? ORDER BY id DESC LIMIT ?",
-                (below, _IDS_LOOKED_AT),
-            )
-            return next(filter(is_minted, (str(id) for (id,) in ids.fetchall())), None)
+            return rows.greatest_minted(connection, below)
 
     def changes(self, since: str, limit: int) -> Seq[Change]:
         """See `IChangeHistory.changes`."""

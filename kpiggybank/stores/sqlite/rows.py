@@ -14,6 +14,7 @@ from zlib_ng.zlib_ng import crc32
 
 from kpiggybank.events import Columns, Event, Number, exact_timestamp, sortable
 from kpiggybank.interfaces import StoreDamaged
+from kpiggybank.mint import is_minted
 
 _SELECT = "SELECT seq, id, timestamp, CAST(json AS BLOB), checksum FROM event WHERE "
 # `FAIL`: to be able to undo each statement by itself costs a seventh of the time.
@@ -26,6 +27,9 @@ _COLUMNS = 5
 #: Rows in one statement. The interpreter's lock is given up for each statement, and to get it back
 #: from a busy reactor takes longer than to insert a row.
 _TOGETHER = 100
+
+#: Ids that are looked at in search of the greatest that was minted; others among them are keys.
+_IDS_LOOKED_AT = 1000
 
 Row = tuple[int, str, Number, bytes, int]
 
@@ -145,3 +149,11 @@ def greatest(connection: apsw.Connection) -> int:
     """The newest sequence in a database."""
     newest: int = connection.execute("SELECT coalesce(max(seq), 0) FROM event").get
     return newest
+
+
+def greatest_minted(connection: apsw.Connection, below: str) -> str | None:
+    """See `IRemembersIds.greatest_minted`."""
+    ids = connection.execute(
+        "SELECT id FROM event WHERE id < ? ORDER BY id DESC LIMIT ?", (below, _IDS_LOOKED_AT)
+    )
+    return next(filter(is_minted, (str(id) for (id,) in ids.fetchall())), None)

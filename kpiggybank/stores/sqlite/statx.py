@@ -12,8 +12,9 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Callable
 from typing import NamedTuple
+
+from kpiggybank.stores.sqlite import libc
 
 # <fcntl.h> and <linux/stat.h>; of `struct statx` the inode, the size and the device's two parts.
 _AT_FDCWD = -100
@@ -36,15 +37,7 @@ class Sight(NamedTuple):
     size: int
 
 
-def _of_libc() -> Callable[..., int] | None:
-    try:
-        found: Callable[..., int] = ctypes.CDLL(None).statx
-    except (OSError, AttributeError, TypeError):  # another system, or an old one
-        return None
-    return found
-
-
-_statx = _of_libc()
+_statx = libc.function("statx")
 
 
 def sight(path: str) -> Sight:
