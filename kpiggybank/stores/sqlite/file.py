@@ -207,15 +207,18 @@ class DatabaseFile:
         """Write what is in the log to the database, beside the commits that go on meanwhile.
 
         What these bring is written in turn, until little is left for `rewind`. SQLite leaves the
-        sync of the database to the end, when all commits wait for it; so that of the most is done
-        before. Where commits bring little, it is left to the end: each sync delays some of them.
+        sync of the database to the end, when all commits wait for it; so whatever is more than a
+        little is synced here.
         """
         with self._for_good(_MERGE), self._readers.one(_MERGE) as connection:
+            before = 0
             for _ in range(_PASSES):
                 _, self._merged = connection.wal_checkpoint()
+                if self._merged - before >= _FEW_FRAMES:
+                    self._sync()
                 if self.log_frames - self._merged < _FEW_FRAMES:
                     break
-                self._sync()
+                before = self._merged
 
     def _sync(self) -> None:
         try:
