@@ -49,7 +49,7 @@ class Ahead:
 
     def __attrs_post_init__(self) -> None:
         self._page_size = self._connection.pragma("page_size")
-        self._log = os.open(log_of(self._path), os.O_RDWR | os.O_CLOEXEC)
+        self._log = os.open(log_of(self._path), os.O_RDONLY | os.O_CLOEXEC)
 
     def send(self, frames: int) -> None:
         """Have on the disk what a transaction has written; it can still be undone.
