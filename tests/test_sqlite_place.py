@@ -15,8 +15,10 @@ from twisted.internet import reactor
 
 from kpiggybank.events import Page, Range
 from kpiggybank.interfaces import StoreBroken, StoreDamaged, StoreError
+from kpiggybank.stores.sqlite.opening import open_file
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import events, read_all
+from tests.taken_over import COMMITS, taken_over
 
 
 @attrs.define(eq=False)
@@ -164,7 +166,33 @@ async def test_log_is_cut_short(tmp_path: Path, size: int) -> None:
             await timestamps(bank.path)
 
 
-@pytest.mark.parametrize("size", [0, 4096])
+@pytest.mark.parametrize("end", ["in order", "abandoned", "killed"])
+def test_what_was_not_written_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """After an end that is not in order, what the kernel has in memory need not be on the disk."""
+    path, forgotten = tmp_path / "bank.sqlite3", set[int]()
+
+    def forget(descriptor: int, begin: int, length: int, advice: int) -> None:
+        assert (begin, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        forgotten.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "posix_fadvise", forget)
+    if end == "killed":
+        taken_over(path, tmp_path / "first", range(COMMITS), "", "-wal")
+    both = open_file(str(path))
+    inodes = {path.stat().st_ino, Path(f"{path}-wal").stat().st_ino}
+    assert forgotten == (inodes if end == "killed" else set())
+    if end == "abandoned":
+        both.abandon()
+        assert forgotten == inodes
+    else:
+        forgotten.clear()
+        both.close()
+        assert not forgotten
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 8192])
 @pytest.mark.parametrize("asked", [False, True])
 @ensureDeferred
 async def test_file_is_cut_short(tmp_path: Path, size: int, asked: bool) -> None:
@@ -202,6 +230,30 @@ async def test_others_may_make_the_file_smaller(tmp_path: Path) -> None:
     assert not bank.told
     await bank.store.close()
     assert await timestamps(bank.path) == [0, 0, 1, 1, 2, 1998, 1999]
+
+
+@ensureDeferred
+async def test_others_may_make_the_file_smaller_than_what_is_in_the_log(tmp_path: Path) -> None:
+    """Another program may cut off pages while a commit that brings new ones is on its way."""
+    bank = await opened(tmp_path / "bank.sqlite3")
+    await bank.store.append(events(range(2000), "many"))
+    other = apsw.Connection(str(bank.path))
+    for statement in (
+        "DELETE FROM event WHERE id LIKE 'many%' AND seq < 2000",
+        "VACUUM",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+    ):
+        other.execute(statement).fetchall()
+    other.close()
+    file = bank.store._the_file
+    before, file._size = file._size, 0  # the look before that commit was too early
+    await bank.store.append(events(range(500), "more"))
+    file._size = before
+    assert bank.path.stat().st_size < file._writer.pragma("page_count") * 4096
+    await bank.store.append(events([0], "last"))
+    assert not bank.told
+    await bank.store.close()
+    assert len(await timestamps(bank.path)) == 504
 
 
 @ensureDeferred

@@ -29,6 +29,18 @@ def connect(path: str) -> apsw.Connection:
     return connection
 
 
+def is_whole(connection: apsw.Connection) -> bool:
+    """Whether all pages of a database are there, in itself or its log; it looks at each of them.
+
+    Not to be asked in a new connection: where a file has been emptied, that removes its log.
+    """
+    connection.release_memory()  # or it knows pages that are gone
+    try:
+        return bool(connection.execute("PRAGMA quick_check(1)").get == "ok")
+    except (apsw.CorruptError, apsw.NotADBError):
+        return False
+
+
 @attrs.define(eq=False)
 class ReadingConnections:
     """Connections for reading, as many as there are reads at a time.

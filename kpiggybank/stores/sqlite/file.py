@@ -23,7 +23,7 @@ from kpiggybank.stores.bounds import piece_of
 from kpiggybank.stores.sequence import Sequence
 from kpiggybank.stores.sqlite import ranges, rows
 from kpiggybank.stores.sqlite.ahead import LARGE_PAGES, Ahead
-from kpiggybank.stores.sqlite.connections import ReadingConnections
+from kpiggybank.stores.sqlite.connections import ReadingConnections, is_whole
 from kpiggybank.stores.sqlite.errors import DriverErrors
 from kpiggybank.stores.sqlite.insertion import Append, Insertion, Written
 from kpiggybank.stores.sqlite.place import Place
@@ -120,6 +120,7 @@ class DatabaseFile:
         """
         self.reunite()
         self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._place.forget()
         self._release()
 
     def reunite(self) -> None:
@@ -190,8 +191,9 @@ class DatabaseFile:
     def _look_after_files(self) -> None:
         """Make sure that what is written can be found: people may have moved a file, or cut it."""
         size, log_size = self._place.look()
-        # Others may have made it smaller, by VACUUM.
-        if size < self._size and size < self._writer.pragma("page_count") * self._page_size:
+        # Others may have made it smaller, by VACUUM; and what came after that is in the log yet.
+        smaller = size < self._size and size < self._writer.pragma("page_count") * self._page_size
+        if smaller and not (size and is_whole(self._writer)):
             raise StoreBroken(f"{self._path} was cut short while it was in use")
         self._size = size
         if self._is_cut(log_size):

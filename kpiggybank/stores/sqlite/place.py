@@ -56,6 +56,10 @@ class Place:
         _same(self._index_path, self._index)
         return sizes
 
+    def forget(self) -> None:
+        """See `forget`."""
+        forget(self._descriptor, self._log_path)
+
     @property
     def has_name(self) -> bool:
         """Whether the file can be found under any name."""
@@ -69,3 +73,22 @@ def _same(path: str, before: Sight) -> int:
         if now[:2] == before[:2]:
             return now.size
     raise StoreBroken(f"{path} was removed or replaced while it was in use")
+
+
+def forget(descriptor: int, log_path: str) -> None:
+    """Have whoever looks at a file and its log next see what is on the disk.
+
+    What Linux could not write, it goes on showing as long as that is in memory. And on ext4 without
+    a journal, what is then written over it is gone as well, though its sync succeeds. So all of it
+    is taken from memory; whether it can be synced before is of no interest here.
+    """
+    with suppress(OSError), open(log_path, "rb") as log:
+        _forget(log.fileno())
+    _forget(descriptor)
+
+
+def _forget(descriptor: int) -> None:
+    with suppress(OSError):
+        os.fsync(descriptor)
+    with suppress(OSError, AttributeError):  # another system
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
