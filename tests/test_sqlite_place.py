@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Awaitable, Callable
@@ -166,30 +167,54 @@ async def test_log_is_cut_short(tmp_path: Path, size: int) -> None:
             await timestamps(bank.path)
 
 
-@pytest.mark.parametrize("end", ["in order", "abandoned", "killed"])
-def test_what_was_not_written_is_not_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
-) -> None:
-    """After an end that is not in order, what the kernel has in memory need not be on the disk."""
-    path, forgotten = tmp_path / "bank.sqlite3", set[int]()
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Which files the kernel was told to have no more in memory."""
+    inodes: set[int] = set()
 
     def forget(descriptor: int, begin: int, length: int, advice: int) -> None:
         assert (begin, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
-        forgotten.add(os.fstat(descriptor).st_ino)
+        inodes.add(os.fstat(descriptor).st_ino)
 
     monkeypatch.setattr(os, "posix_fadvise", forget)
-    if end == "killed":
-        taken_over(path, tmp_path / "first", range(COMMITS), "", "-wal")
-    both = open_file(str(path))
-    inodes = {path.stat().st_ino, Path(f"{path}-wal").stat().st_ino}
-    assert forgotten == (inodes if end == "killed" else set())
-    if end == "abandoned":
-        both.abandon()
-        assert forgotten == inodes
-    else:
-        forgotten.clear()
-        both.close()
-        assert not forgotten
+    return inodes
+
+
+def both(path: Path) -> set[int]:
+    """A file and its log."""
+    return {path.stat().st_ino, Path(f"{path}-wal").stat().st_ino}
+
+
+def test_what_was_not_written_is_not_shown(tmp_path: Path, forgotten: set[int]) -> None:
+    """After an error, what the kernel has in memory need not be on the disk."""
+    path = tmp_path / "bank.sqlite3"
+    file = open_file(str(path))
+    inodes = both(path)
+    file.abandon()
+    assert forgotten == inodes
+    forgotten.clear()
+    open_file(str(path)).close()
+    assert not forgotten
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_nobody_was_told(
+    tmp_path: Path, forgotten: set[int], monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    """Who was killed may not have heard of an error; then a start does, and believes the disk."""
+    path = taken_over(tmp_path / "bank.sqlite3", tmp_path / "first", range(COMMITS), "", "-wal")
+    inodes, given = both(path), os.fsync
+    untold = set() if written else set(inodes)
+
+    def sync(descriptor: int) -> None:
+        if (inode := os.fstat(descriptor).st_ino) in untold:
+            untold.remove(inode)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        given(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    open_file(str(path)).close()
+    assert forgotten == (set() if written else inodes)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 8192])

@@ -18,7 +18,7 @@ from kpiggybank.stores.sqlite import rows, upgrade
 from kpiggybank.stores.sqlite.connections import BUSY_MILLISECONDS, connect
 from kpiggybank.stores.sqlite.errors import RESTORE, DriverErrors
 from kpiggybank.stores.sqlite.file import LOG_BYTES, DatabaseFile
-from kpiggybank.stores.sqlite.place import forget
+from kpiggybank.stores.sqlite.place import forget_unsynced
 from kpiggybank.stores.sqlite.unfinished import unfinished
 from kpiggybank.stores.sqlite.wal import (
     closed_in_order,
@@ -99,7 +99,7 @@ def _open(path: str, lock: int) -> DatabaseFile:
             f"{path} was closed in order, so {log_of(path)} is not its log; move that away"
         )
     if not in_order:
-        forget(lock, log_of(path))
+        forget_unsynced(lock, log_of(path))
     if lacks_its_end(path):
         how = "what was acknowledged is missing at its end" if remark is None else "it is gone"
         raise _damaged(log_of(path), how)

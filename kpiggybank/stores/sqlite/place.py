@@ -57,8 +57,17 @@ class Place:
         return sizes
 
     def forget(self) -> None:
-        """See `forget`."""
-        forget(self._descriptor, self._log_path)
+        """Have whoever looks at the file and its log next see what is on the disk.
+
+        What Linux could not write, it goes on showing as long as that is in memory. And on ext4
+        without a journal, what is then written over it is gone as well, though its sync succeeds.
+        So all of it is taken from memory; whether it can be synced before is of no interest here.
+        """
+        with suppress(OSError), open(self._log_path, "rb") as log:
+            _sync(log.fileno())
+            _forget(log.fileno())
+        _sync(self._descriptor)
+        _forget(self._descriptor)
 
     @property
     def has_name(self) -> bool:
@@ -75,20 +84,26 @@ def _same(path: str, before: Sight) -> int:
     raise StoreBroken(f"{path} was removed or replaced while it was in use")
 
 
-def forget(descriptor: int, log_path: str) -> None:
-    """Have whoever looks at a file and its log next see what is on the disk.
+def forget_unsynced(descriptor: int, log_path: str) -> None:
+    """See `Place.forget`: it is done if a file, or its log, could not be written, by whomever.
 
-    What Linux could not write, it goes on showing as long as that is in memory. And on ext4 without
-    a journal, what is then written over it is gone as well, though its sync succeeds. So all of it
-    is taken from memory; whether it can be synced before is of no interest here.
+    If nobody has been told, that is told to who opens the file next, and syncs it.
     """
     with suppress(OSError), open(log_path, "rb") as log:
-        _forget(log.fileno())
-    _forget(descriptor)
+        if not _sync(log.fileno()):
+            _forget(log.fileno())
+    if not _sync(descriptor):
+        _forget(descriptor)
+
+
+def _sync(descriptor: int) -> bool:
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _forget(descriptor: int) -> None:
-    with suppress(OSError):
-        os.fsync(descriptor)
     with suppress(OSError, AttributeError):  # another system
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
