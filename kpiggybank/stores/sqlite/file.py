@@ -116,22 +116,21 @@ class DatabaseFile:
     def abandon(self) -> None:
         """Let go of the file as it is: its log stays beside it, for the next to open it.
 
-        Unless they are not together any more: see `give_up`.
+        Unless they are not together any more: see `reunite`.
         """
-        self.give_up()
+        self.reunite()
+        self._place.forget()
         self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._release()
 
-    def give_up(self) -> None:
-        """Care for what has been acknowledged, when nothing is any more; the end may come any time.
+    def reunite(self) -> None:
+        """Write the log to the file, wherever that is, if they have been parted.
 
-        If file and log have been parted, the log is written to the file, wherever that is: both are
-        open yet, and their content is lost when they are closed.
+        Both are open yet, and their content is lost when they are closed.
         """
         if self._place.lost and self._place.has_name:
             with suppress(apsw.Error):
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        self._place.forget()
 
     def _release(self) -> None:
         with DriverErrors(f"close {self._path}"):
@@ -227,9 +226,8 @@ class DatabaseFile:
         try:
             os.fsync(self._lock)
         except OSError as error:
-            raise StoreBroken(
-                f"{self._path} did not sync: {error}; see the disk's log, then start again"
-            ) from error
+            how = f"did not sync: {error}; see the disk's log, then start again"
+            raise StoreBroken(f"{self._path} {how}") from error
 
     def rewind(self) -> None:
         """Write the rest of the log to the database, so that the next commit begins the log anew.
@@ -253,6 +251,7 @@ class DatabaseFile:
                 yield
         except (StoreBroken, StoreDamaged) as error:
             self._broken = error
+            self._place.forget()  # before anybody hears of it, and may end this process
             raise
 
     def read(self, span: Range, page: Page) -> EventPage:

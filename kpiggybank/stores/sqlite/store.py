@@ -203,7 +203,7 @@ class SQLiteStore:
             self._tell_fault(error)
             if not self._closed:
                 # Now: until all requests are answered, somebody may kill the process.
-                self._in_writer(lambda file: file.give_up())
+                self._in_writer(lambda file: file.reunite())
         return failure
 
     def read(self, span: Range, page: Page) -> Deferred[EventPage]:
