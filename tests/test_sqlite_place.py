@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import apsw
 import attrs
@@ -17,9 +18,10 @@ from twisted.internet import reactor
 from kpiggybank.events import Page, Range
 from kpiggybank.interfaces import StoreBroken, StoreDamaged, StoreError
 from kpiggybank.stores.sqlite.opening import open_file
+from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import events, read_all
-from tests.taken_over import COMMITS, taken_over
+from tests.taken_over import COMMITS, numbered, taken_over
 
 
 @attrs.define(eq=False)
@@ -185,11 +187,18 @@ def both(path: Path) -> set[int]:
     return {path.stat().st_ino, Path(f"{path}-wal").stat().st_ino}
 
 
-def test_what_was_not_written_is_not_shown(tmp_path: Path, forgotten: set[int]) -> None:
-    """After an error, what the kernel has in memory need not be on the disk."""
+def test_what_was_not_written_is_not_shown(
+    tmp_path: Path, forgotten: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel has in memory need not be on the disk; it is forgotten before one is told."""
     path = tmp_path / "bank.sqlite3"
     file = open_file(str(path))
     inodes = both(path)
+    with monkeypatch.context() as patched, pytest.raises(StoreBroken, match="failed"):
+        patched.setattr(Place, "look", Mock(side_effect=StoreBroken("failed")))
+        file.write([numbered(1)])
+    assert forgotten == inodes
+    forgotten.clear()
     file.abandon()
     assert forgotten == inodes
     forgotten.clear()
