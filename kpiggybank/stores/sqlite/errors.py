@@ -62,7 +62,8 @@ def translated(error: apsw.Error, doing: str) -> StoreError:
             return StoreUnavailable(f"{text}; see whether the disk is full, or fails")
         case apsw.CantOpenError() | apsw.ReadOnlyError():
             return StoreUnavailable(
-                f"{text}; see who owns the file, its folder, and -wal and -shm beside it"
+                f"{text}; see whether its file system is read-only, and who owns"
+                " the file, its folder, and -wal and -shm beside it"
             )
         case apsw.BusyError():
             return StoreUnavailable(f"{text}; another program is at work in it, try again")
