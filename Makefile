@@ -36,9 +36,9 @@ test: $(VENV)/installed-dev $(VENV)/pouchdb/installed $(VENV)/axe/installed
 soak: export KPIGGYBANK_SOAK = 1
 soak: $(VENV)/installed-dev $(VENV)/axe/installed
 	$(BIN)/python -m pytest -s tests/integration/test_kill.py \
-	    tests/integration/test_power_cut.py tests/integration/test_fuzz.py \
-	    tests/integration/test_mixed_day.py tests/integration/test_schemathesis.py \
-	    tests/integration/test_page_load.py
+	    tests/integration/test_power_cut.py tests/integration/test_thin_disk.py \
+	    tests/integration/test_fuzz.py tests/integration/test_mixed_day.py \
+	    tests/integration/test_schemathesis.py tests/integration/test_page_load.py
 
 deploy-test: export KPIGGYBANK_DEPLOY_TEST = 1
 deploy-test: export KPIGGYBANK_DEMAND_DEPLOY_TOOLS = 1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from unittest.mock import Mock
 
 import apsw
 import attrs
@@ -17,11 +15,8 @@ from twisted.internet import reactor
 
 from kpiggybank.events import Page, Range
 from kpiggybank.interfaces import StoreBroken, StoreDamaged, StoreError
-from kpiggybank.stores.sqlite.opening import open_file
-from kpiggybank.stores.sqlite.place import Place
 from kpiggybank.stores.sqlite.store import SQLiteStore
 from tests.feed_contract import events, read_all
-from tests.taken_over import COMMITS, numbered, taken_over
 
 
 @attrs.define(eq=False)
@@ -167,63 +162,6 @@ async def test_log_is_cut_short(tmp_path: Path, size: int) -> None:
     for _ in range(2):
         with pytest.raises(StoreDamaged, match=r"-wal is damaged .*missing at its end"):
             await timestamps(bank.path)
-
-
-@pytest.fixture
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Which files the kernel was told to have no more in memory."""
-    inodes: set[int] = set()
-
-    def forget(descriptor: int, begin: int, length: int, advice: int) -> None:
-        assert (begin, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
-        inodes.add(os.fstat(descriptor).st_ino)
-
-    monkeypatch.setattr(os, "posix_fadvise", forget)
-    return inodes
-
-
-def both(path: Path) -> set[int]:
-    """A file and its log."""
-    return {path.stat().st_ino, Path(f"{path}-wal").stat().st_ino}
-
-
-def test_what_was_not_written_is_not_shown(
-    tmp_path: Path, forgotten: set[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the kernel has in memory need not be on the disk; it is forgotten before one is told."""
-    path = tmp_path / "bank.sqlite3"
-    file = open_file(str(path))
-    inodes = both(path)
-    with monkeypatch.context() as patched, pytest.raises(StoreBroken, match="failed"):
-        patched.setattr(Place, "look", Mock(side_effect=StoreBroken("failed")))
-        file.write([numbered(1)])
-    assert forgotten == inodes
-    forgotten.clear()
-    file.abandon()
-    assert forgotten == inodes
-    forgotten.clear()
-    open_file(str(path)).close()
-    assert not forgotten
-
-
-@pytest.mark.parametrize("written", [True, False])
-def test_nobody_was_told(
-    tmp_path: Path, forgotten: set[int], monkeypatch: pytest.MonkeyPatch, written: bool
-) -> None:
-    """Who was killed may not have heard of an error; then a start does, and believes the disk."""
-    path = taken_over(tmp_path / "bank.sqlite3", tmp_path / "first", range(COMMITS), "", "-wal")
-    inodes, given = both(path), os.fsync
-    untold = set() if written else set(inodes)
-
-    def sync(descriptor: int) -> None:
-        if (inode := os.fstat(descriptor).st_ino) in untold:
-            untold.remove(inode)
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        given(descriptor)
-
-    monkeypatch.setattr(os, "fsync", sync)
-    open_file(str(path)).close()
-    assert forgotten == (set() if written else inodes)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 8192])

@@ -8,6 +8,7 @@ from contextlib import suppress
 import attrs
 
 from kpiggybank.interfaces import StoreBroken
+from kpiggybank.stores.sqlite.extents import has_unwritten
 from kpiggybank.stores.sqlite.statx import Sight, sight
 from kpiggybank.stores.sqlite.wal import index_of, log_of
 
@@ -87,12 +88,16 @@ def _same(path: str, before: Sight) -> int:
 def forget_unsynced(descriptor: int, log_path: str) -> None:
     """See `Place.forget`: it is done if a file, or its log, could not be written, by whomever.
 
-    If nobody has been told, that is told to who opens the file next, and syncs it.
+    If nobody has been told, that is told to who opens the file next, and syncs it. Who was told may
+    have been killed before it forgot; then what has a place on the disk was not written there.
     """
     with suppress(OSError), open(log_path, "rb") as log:
-        if not _sync(log.fileno()):
-            _forget(log.fileno())
-    if not _sync(descriptor):
+        _forget_unsynced(log.fileno())
+    _forget_unsynced(descriptor)
+
+
+def _forget_unsynced(descriptor: int) -> None:
+    if not _sync(descriptor) or has_unwritten(descriptor):
         _forget(descriptor)
 
 
