@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -49,8 +49,12 @@ class ThinDisk:
         """Mount the file system."""
         _command("mount", "-o", "loop", self._image, self.path)
         device = Path(_command("findmnt", "-no", "SOURCE", self.path)).name
-        most = Path("/sys/block", device, "queue/max_sectors_kb")
-        most.write_text(str(BLOCK_KILOBYTES))
+        try:
+            most = Path("/sys/block", device, "queue/max_sectors_kb")
+            most.write_text(str(BLOCK_KILOBYTES))
+        except OSError as error:
+            self.unmount()
+            raise CannotMount(str(error)) from error
 
     def unmount(self) -> None:
         """Unmount it; nothing of it is in memory then."""
@@ -59,28 +63,21 @@ class ThinDisk:
 
 @contextmanager
 def thin_disk(folder: Path, megabytes: int) -> Iterator[ThinDisk]:
-    """A mounted disk with so much room; the test is skipped where nothing can be mounted."""
+    """A mounted disk with so much room; the test is skipped where none can be mounted."""
     room, path = folder / "room", folder / "disk"
     room.mkdir()
     path.mkdir()
     disk = ThinDisk(room / "image", path)
-    try:
-        _command("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", room)
-    except CannotMount as error:
-        pytest.skip(f"nothing can be mounted: {error}")
-    try:
-        with (room / "image").open("wb") as image:
-            image.truncate(MEGABYTES * 2**20)
-        features = ("-O", "^has_journal", "-E", "lazy_itable_init=0")
-        size = f"{BLOCK_KILOBYTES}k"
-        _command("mkfs.ext4", "-q", "-b", size, *features, room / "image")
+    with ExitStack() as stack:
         try:
+            _command("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", room)
+            stack.callback(_command, "umount", room)
+            with (room / "image").open("wb") as image:
+                image.truncate(MEGABYTES * 2**20)
+            features = ("-O", "^has_journal", "-E", "lazy_itable_init=0")
+            _command("mkfs.ext4", "-q", "-b", f"{BLOCK_KILOBYTES}k", *features, room / "image")
             disk.mount()
+            stack.callback(disk.unmount)
         except CannotMount as error:
             pytest.skip(f"no image can be mounted: {error}")
-        try:
-            yield disk
-        finally:
-            disk.unmount()
-    finally:
-        _command("umount", room)
+        yield disk
